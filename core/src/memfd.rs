@@ -1,0 +1,2 @@
+//! x
+pub use rustix::fs::{MemfdFlags as Flags, memfd_create as create};

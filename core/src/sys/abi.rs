@@ -1,0 +1,197 @@
+//! The kernel structures that linux-raw-sys lacks, in the kernel's own names and field order.
+//!
+//! Mirrors `include/uapi/asm-generic/{ipcbuf,msgbuf,sembuf,shmbuf}.h` and
+//! `include/uapi/linux/{msg,sem,shm}.h` with the deviations of each architecture. The sizes are
+//! asserted below; `tests/abi.rs` compares every offset with the installed headers.
+
+use core::ffi::{c_int, c_long, c_uint, c_ulong, c_ushort};
+
+use static_assertions::const_assert_eq;
+
+/// `__kernel_mode_t`: 16 bits wide on the old 32-bit architectures.
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+pub type mode_t = c_ushort;
+/// `__kernel_mode_t`.
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+pub type mode_t = c_uint;
+
+/// `struct ipc64_perm`, the head of every System V object.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ipc64_perm {
+    pub key: c_int,
+    pub uid: c_uint,
+    pub gid: c_uint,
+    pub cuid: c_uint,
+    pub cgid: c_uint,
+    pub mode: mode_t,
+    #[cfg(any(target_arch = "x86", target_arch = "arm", target_arch = "s390x"))]
+    pub pad1: c_ushort,
+    pub seq: c_ushort,
+    #[cfg(not(target_arch = "s390x"))]
+    pub pad2: c_ushort,
+    pub unused: [c_ulong; 2],
+}
+
+/// A time in seconds: one word on 64-bit architectures, two on 32-bit ones.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Time {
+    low: c_ulong,
+    #[cfg(target_pointer_width = "32")]
+    high: c_ulong,
+}
+
+impl Time {
+    /// Seconds since the epoch, or `None` for the 0 that means never.
+    pub(crate) fn seconds(self) -> Option<i64> {
+        #[cfg(target_pointer_width = "32")]
+        let seconds = (u64::from(self.high) << 32 | u64::from(self.low)) as i64;
+        #[cfg(target_pointer_width = "64")]
+        let seconds = self.low as i64;
+        (seconds != 0).then_some(seconds)
+    }
+}
+
+/// `struct msqid64_ds`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct msqid64_ds {
+    pub msg_perm: ipc64_perm,
+    pub msg_stime: Time,
+    pub msg_rtime: Time,
+    pub msg_ctime: Time,
+    pub msg_cbytes: c_ulong,
+    pub msg_qnum: c_ulong,
+    pub msg_qbytes: c_ulong,
+    pub msg_lspid: c_int,
+    pub msg_lrpid: c_int,
+    pub unused: [c_ulong; 2],
+}
+
+/// `struct msginfo`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct msginfo {
+    pub msgpool: c_int,
+    pub msgmap: c_int,
+    pub msgmax: c_int,
+    pub msgmnb: c_int,
+    pub msgmni: c_int,
+    pub msgssz: c_int,
+    pub msgtql: c_int,
+    pub msgseg: c_ushort,
+}
+
+/// `struct shmid64_ds`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct shmid64_ds {
+    pub shm_perm: ipc64_perm,
+    pub shm_segsz: usize,
+    pub shm_atime: Time,
+    pub shm_dtime: Time,
+    pub shm_ctime: Time,
+    pub shm_cpid: c_int,
+    pub shm_lpid: c_int,
+    pub shm_nattch: c_ulong,
+    pub unused: [c_ulong; 2],
+}
+
+/// `struct shminfo64`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct shminfo64 {
+    pub shmmax: c_ulong,
+    pub shmmin: c_ulong,
+    pub shmmni: c_ulong,
+    pub shmseg: c_ulong,
+    pub shmall: c_ulong,
+    pub unused: [c_ulong; 4],
+}
+
+/// `struct shm_info`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct shm_info {
+    pub used_ids: c_int,
+    pub shm_tot: c_ulong,
+    pub shm_rss: c_ulong,
+    pub shm_swp: c_ulong,
+    pub swap_attempts: c_ulong,
+    pub swap_successes: c_ulong,
+}
+
+/// A time of `struct semid64_ds`: x86_64 pads each with a second word.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SemTime {
+    pub time: Time,
+    #[cfg(target_arch = "x86_64")]
+    pub unused: c_ulong,
+}
+
+/// `struct semid64_ds`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct semid64_ds {
+    pub sem_perm: ipc64_perm,
+    pub sem_otime: SemTime,
+    pub sem_ctime: SemTime,
+    pub sem_nsems: c_ulong,
+    pub unused: [c_ulong; 2],
+}
+
+/// `struct seminfo`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct seminfo {
+    pub semmap: c_int,
+    pub semmni: c_int,
+    pub semmns: c_int,
+    pub semmnu: c_int,
+    pub semmsl: c_int,
+    pub semopm: c_int,
+    pub semume: c_int,
+    pub semusz: c_int,
+    pub semvmx: c_int,
+    pub semaem: c_int,
+}
+
+/// `struct mq_attr`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct mq_attr {
+    pub mq_flags: c_long,
+    pub mq_maxmsg: c_long,
+    pub mq_msgsize: c_long,
+    pub mq_curmsgs: c_long,
+    pub reserved: [c_long; 4],
+}
+
+const_assert_eq!(size_of::<mq_attr>(), size_of::<[c_long; 8]>());
+const_assert_eq!(size_of::<msginfo>(), 32);
+const_assert_eq!(size_of::<seminfo>(), 40);
+const_assert_eq!(size_of::<shminfo64>(), size_of::<[c_ulong; 9]>());
+const_assert_eq!(size_of::<shm_info>(), size_of::<[c_ulong; 6]>());
+
+#[cfg(target_pointer_width = "64")]
+mod sizes {
+    use super::*;
+    const_assert_eq!(size_of::<ipc64_perm>(), 48);
+    const_assert_eq!(size_of::<msqid64_ds>(), 120);
+    const_assert_eq!(size_of::<shmid64_ds>(), 112);
+    #[cfg(target_arch = "x86_64")]
+    const_assert_eq!(size_of::<semid64_ds>(), 104);
+    #[cfg(not(target_arch = "x86_64"))]
+    const_assert_eq!(size_of::<semid64_ds>(), 88);
+}
+
+#[cfg(target_pointer_width = "32")]
+mod sizes {
+    use super::*;
+    const_assert_eq!(size_of::<ipc64_perm>(), 36);
+    const_assert_eq!(size_of::<msqid64_ds>(), 88);
+    const_assert_eq!(size_of::<shmid64_ds>(), 84);
+    const_assert_eq!(size_of::<semid64_ds>(), 64);
+}

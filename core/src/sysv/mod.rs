@@ -1,0 +1,200 @@
+//! System V IPC: objects named by number, kept by the kernel until somebody removes them.
+//!
+//! Mirrors sysvipc(7), ftok(3) and `<linux/ipc.h>`. The three mechanisms are [`msg`] (queues of
+//! typed messages), [`sem`] (sets of semaphores) and [`shm`] (memory segments).
+//!
+//! An object is found by its [`Key`] and used by its id. Ids and keys are plain numbers, good in
+//! every process of the same IPC namespace; nothing is closed on exit or on exec, so an object
+//! that nobody removes stays until the machine is restarted.
+//!
+//! # Pitfalls
+//!
+//! - [`ftok`] folds a device and an inode into 24 bits: two files can give one key. Check what you
+//!   open, or choose keys yourself.
+//! - A key says nothing about who made the object. Create with [`Create::Exclusive`] to know.
+//! - Ids are used again after a removal (with another sequence number in the upper bits), so keep
+//!   an id no longer than you trust the object to live.
+
+use core::ffi::c_int;
+
+use rustix::io::Errno;
+use rustix::path;
+
+use crate::sys::abi;
+
+pub mod msg;
+pub mod sem;
+pub mod shm;
+
+pub use rustix::fs::Mode;
+
+/// `key_t`: the number by which unrelated processes find one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(transparent)]
+#[doc(alias = "key_t")]
+pub struct Key(c_int);
+
+impl Key {
+    /// `IPC_PRIVATE`: always makes a new object, which only its id leads to.
+    #[doc(alias = "IPC_PRIVATE")]
+    pub const PRIVATE: Self = Self(0);
+
+    /// The key with this number. 0 is [`Key::PRIVATE`].
+    #[inline]
+    pub const fn new(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// The number of this key, as `ipcs` prints it.
+    #[inline]
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+}
+
+/// `key_t ftok(const char *pathname, int proj_id)`: a key made from a file and a number.
+///
+/// The same key as the C library's: the low 8 bits of `id`, the low 8 bits of the file's device
+/// and the low 16 bits of its inode number. So two files can give the same key, and a file that
+/// was replaced gives another one. POSIX leaves `id` 0 unspecified; here it is a number like any
+/// other, as in glibc and musl.
+///
+/// # Errors
+///
+/// Those of stat(2); most often `NOENT` (no such file) and `ACCESS`.
+///
+/// # References
+///
+/// - [ftok(3)](https://man7.org/linux/man-pages/man3/ftok.3.html)
+#[inline]
+pub fn ftok(pathname: impl path::Arg, id: u8) -> Result<Key, Errno> {
+    let stat = rustix::fs::stat(pathname)?;
+    let [ino, dev] = [stat.st_ino as u32 & 0xffff, stat.st_dev as u32 & 0xff];
+    Ok(Key((u32::from(id) << 24 | dev << 16 | ino) as c_int))
+}
+
+/// Whether a `get` call may, or must, make the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Create {
+    /// Find an existing object; `NOENT` if there is none.
+    No,
+    /// `IPC_CREAT`: find it, or make it with these permissions.
+    #[doc(alias = "IPC_CREAT")]
+    Open(Mode),
+    /// `IPC_CREAT | IPC_EXCL`: make it with these permissions; `EXIST` if there is one already.
+    #[doc(alias = "IPC_EXCL")]
+    Exclusive(Mode),
+}
+
+impl Create {
+    /// The flags argument of a `get` call.
+    #[inline]
+    pub(crate) const fn bits(self) -> c_int {
+        match self {
+            Self::No => 0,
+            Self::Open(mode) => CREAT | (mode.bits() & 0o777) as c_int,
+            Self::Exclusive(mode) => CREAT | EXCL | (mode.bits() & 0o777) as c_int,
+        }
+    }
+}
+
+/// `struct ipc_perm`: who owns an object, who made it, and who may use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(alias = "ipc_perm")]
+pub struct Permissions {
+    /// The key it was made with.
+    pub key: Key,
+    /// User id of the owner.
+    pub uid: u32,
+    /// Group id of the owner.
+    pub gid: u32,
+    /// User id of the creator.
+    pub creator_uid: u32,
+    /// Group id of the creator.
+    pub creator_gid: u32,
+    /// The nine permission bits. Read permission lets others receive, wait for zero, attach
+    /// read-only and stat; write permission lets them send, change and attach for writing.
+    pub mode: Mode,
+}
+
+impl From<abi::ipc64_perm> for Permissions {
+    #[inline]
+    fn from(perm: abi::ipc64_perm) -> Self {
+        #[allow(
+            clippy::unnecessary_cast,
+            reason = "mode_t has 16 bits on some architectures"
+        )]
+        let mode = Mode::from_raw_mode(perm.mode as u32 & 0o777);
+        Self {
+            key: Key(perm.key),
+            uid: perm.uid,
+            gid: perm.gid,
+            creator_uid: perm.cuid,
+            creator_gid: perm.cgid,
+            mode,
+        }
+    }
+}
+
+/// What `IPC_SET` may change of any object's permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(alias = "IPC_SET")]
+pub struct Owner {
+    /// The new owner's user id.
+    pub uid: u32,
+    /// The new owner's group id.
+    pub gid: u32,
+    /// The new permission bits.
+    pub mode: Mode,
+}
+
+impl Owner {
+    #[inline]
+    pub(crate) fn to_abi(self) -> abi::ipc64_perm {
+        abi::ipc64_perm {
+            uid: self.uid,
+            gid: self.gid,
+            mode: (self.mode.bits() & 0o777) as abi::mode_t,
+            ..abi::ipc64_perm::default()
+        }
+    }
+}
+
+impl From<Permissions> for Owner {
+    #[inline]
+    fn from(permissions: Permissions) -> Self {
+        Self {
+            uid: permissions.uid,
+            gid: permissions.gid,
+            mode: permissions.mode,
+        }
+    }
+}
+
+/// Whose objects an enumeration shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// `*_STAT`: the object at the index must be readable for the caller, else `ACCESS`.
+    Readable,
+    /// `*_STAT_ANY`: any object, as `/proc/sysvipc` shows to everybody (Linux 4.17).
+    Any,
+}
+
+const CREAT: c_int = 0o1000;
+const EXCL: c_int = 0o2000;
+pub(crate) const NOWAIT: c_int = 0o4000;
+
+/// `IPC_RMID` and its kin; arm's old calls take the structures' size from `IPC_64`.
+pub(crate) mod cmd {
+    use core::ffi::c_int;
+
+    #[cfg(target_arch = "arm")]
+    pub(crate) const IPC_64: c_int = 0x100;
+    #[cfg(not(target_arch = "arm"))]
+    pub(crate) const IPC_64: c_int = 0;
+
+    pub(crate) const RMID: c_int = IPC_64;
+    pub(crate) const SET: c_int = 1 | IPC_64;
+    pub(crate) const STAT: c_int = 2 | IPC_64;
+    pub(crate) const INFO: c_int = 3 | IPC_64;
+}

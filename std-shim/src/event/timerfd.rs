@@ -1,0 +1,1 @@
+//! timerfd_create(2).

@@ -1,0 +1,1 @@
+//! process_vm_readv(2).

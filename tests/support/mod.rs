@@ -1,0 +1,356 @@
+//! The harness: every test in namespaces of its own, every peer a real process.
+//!
+//! `isolated!(|| …)` runs its body in a child process that has its own IPC and mount namespace (and
+//! user namespace, when the tests do not run as root) with an empty `/dev/shm` and an empty queue
+//! file system at `mqueue_dir()`. The child has one thread, so the body may fork: `peer(|| …)` is a
+//! second process. When the body is done, the child checks that it left no object and no process.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, process, thread};
+
+use rustix::process::Pid;
+
+/// How long a test or a peer may take before it counts as hung.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const ROLE: &str = "LINIPC_TEST_ISOLATED";
+
+/// Runs the closure in a process with namespaces of its own; fails if it fails or leaves something.
+#[macro_export]
+macro_rules! isolated {
+    ($body:expr) => {{
+        fn here() {}
+        let name = std::any::type_name_of_val(&here);
+        $crate::support::isolated(name, $body)
+    }};
+}
+
+/// See the macro. `here` is the path of a function inside the test function.
+pub fn isolated(here: &str, body: impl FnOnce()) {
+    let test = here.strip_suffix("::here").unwrap_or(here);
+    let test = test.strip_suffix("::{{closure}}").unwrap_or(test);
+    let (_, test) = test.split_once("::").expect("a path of crate and function");
+    if env::var(ROLE).as_deref() == Ok(test) {
+        body();
+        check_nothing_left();
+        return;
+    }
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args([
+            test,
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+            "--include-ignored",
+        ])
+        .env(ROLE, test)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // SAFETY: The closure makes system calls only and writes to files; the child has one thread.
+    unsafe { command.pre_exec(enter_namespaces) };
+    let child = command.spawn().unwrap_or_else(|error| {
+        panic!("namespaces are needed (root, or user namespaces for everybody): {error}")
+    });
+    let id = child.id();
+    let (send, receive) = std::sync::mpsc::channel();
+    thread::spawn(move || send.send(child.wait_with_output()));
+    let output = match receive.recv_timeout(PATIENCE * 2) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            kill_group(id);
+            receive.recv().unwrap().unwrap()
+        }
+    };
+    kill_group(id);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    for line in err.lines().filter(|line| line.starts_with("skipped: ")) {
+        say(line);
+    }
+    assert!(
+        output.status.success() && out.contains("1 passed"),
+        "{test} failed in its namespace: {}\n{out}\n{err}",
+        output.status
+    );
+}
+
+/// The child is the leader of a process group: nothing that it started survives it.
+fn kill_group(id: u32) {
+    // SAFETY: kill(2) takes no pointers.
+    unsafe { libc::kill(-(id as i32), libc::SIGKILL) };
+}
+
+fn enter_namespaces() -> io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+    rustix::process::setpgid(None, None)?;
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let mut flags = UnshareFlags::NEWIPC | UnshareFlags::NEWNS;
+    if !uid.is_root() {
+        flags |= UnshareFlags::NEWUSER;
+    }
+    // SAFETY: No descriptor table or memory is unshared.
+    unsafe { unshare_unsafe(flags) }?;
+    if !uid.is_root() {
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/uid_map", format!("0 {} 1", uid.as_raw()))?;
+        fs::write("/proc/self/gid_map", format!("0 {} 1", gid.as_raw()))?;
+    }
+    mount_change(
+        "/",
+        MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+    )?;
+    let none: Option<&std::ffi::CStr> = None;
+    mount(
+        "tmpfs",
+        "/dev/shm",
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        none,
+    )?;
+    Ok(mount(
+        "mqueue",
+        mqueue_dir(),
+        "mqueue",
+        MountFlags::empty(),
+        none,
+    )?)
+}
+
+/// Where an isolated test sees the queue file system.
+pub fn mqueue_dir() -> &'static Path {
+    let usual = Path::new("/dev/mqueue");
+    if usual.exists() {
+        usual
+    } else {
+        Path::new("/mnt")
+    }
+}
+
+/// Panics if the namespace still holds an object, or this process a child.
+fn check_nothing_left() {
+    let mut left = Vec::new();
+    for dir in [Path::new("/dev/shm"), mqueue_dir()] {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            left.push(entry.path().display().to_string());
+        }
+    }
+    for kind in ["shm", "sem", "msg"] {
+        let table = fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
+        left.extend(table.lines().skip(1).map(|line| format!("{kind}: {line}")));
+    }
+    // SAFETY: waitpid(2) with no status takes no pointers.
+    if unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } != -1 {
+        left.push("a child process".to_owned());
+    }
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}
+
+/// A second process, which runs a closure. Killed and reaped on drop, if it was not joined.
+#[derive(Debug)]
+pub struct Peer {
+    pid: Pid,
+    joined: bool,
+}
+
+/// Forks a process that runs `body`, and fails if it panics. Only inside `isolated!`, where the
+/// process has one thread.
+#[must_use]
+pub fn peer(body: impl FnOnce()) -> Peer {
+    let parent = process::id();
+    // SAFETY: This process has one thread (`--test-threads=1`), so the child may do anything.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+                .unwrap();
+            assert_eq!(std::os::unix::process::parent_id(), parent);
+            let done = panic::catch_unwind(AssertUnwindSafe(body));
+            let _ = io::stderr().flush();
+            // SAFETY: Ends the child here, so that it does not return into the test's harness.
+            unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
+        }
+        pid => Peer {
+            pid: Pid::from_raw(pid).unwrap(),
+            joined: false,
+        },
+    }
+}
+
+impl Peer {
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Waits for its end, which must be without a panic.
+    pub fn join(mut self) {
+        let status = self.wait();
+        assert!(status.success(), "the peer failed: {status}");
+    }
+
+    /// Kills it with `SIGKILL`, at whatever it is doing, and reaps it.
+    pub fn kill(mut self) {
+        rustix::process::kill_process(self.pid, rustix::process::Signal::KILL).unwrap();
+        self.wait();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        use std::os::unix::process::ExitStatusExt;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let mut status = 0;
+            // SAFETY: `status` is writable.
+            let pid = unsafe { libc::waitpid(self.pid(), &raw mut status, libc::WNOHANG) };
+            assert_ne!(pid, -1, "waitpid: {}", io::Error::last_os_error());
+            if pid != 0 {
+                self.joined = true;
+                return ExitStatus::from_raw(status);
+            }
+            assert!(Instant::now() < end, "the peer hangs");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if !self.joined {
+            let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
+            // SAFETY: waitpid(2) with no status takes no pointers.
+            unsafe { libc::waitpid(self.pid(), std::ptr::null_mut(), 0) };
+        }
+    }
+}
+
+/// Waits until `condition` holds, by asking every millisecond.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until process `pid` sleeps in the kernel: its blocking call has begun.
+pub fn until_asleep(pid: i32) {
+    eventually("the peer sleeps", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('S')
+    });
+}
+
+/// Says on a line of its own, past the capture of the test's output, that a part was not run
+/// because this kernel or this machine lacks something. Return from the test after it.
+pub fn skip(reason: &str) {
+    say(&format!("skipped: {reason}"));
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Compiles a C program with gcc and gives its path, in a folder that is removed on drop.
+pub fn compile_c(name: &str, source: &str) -> Program {
+    let dir = env::temp_dir().join(format!("linipc-{name}-{}", process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let program = Program {
+        path: dir.join(name),
+        dir,
+    };
+    let c = program.dir.join("main.c");
+    fs::write(&c, source).unwrap();
+    let output = Command::new("gcc")
+        .args([
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-O1",
+            "-pthread",
+            "-o",
+        ])
+        .arg(&program.path)
+        .arg(&c)
+        .args(["-lrt"])
+        .output()
+        .expect("gcc is missing");
+    assert!(
+        output.status.success(),
+        "gcc: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    program
+}
+
+/// A compiled C program; its folder is removed on drop.
+#[derive(Debug)]
+pub struct Program {
+    dir: std::path::PathBuf,
+    path: std::path::PathBuf,
+}
+
+impl Program {
+    /// A command that runs it.
+    pub fn command(&self) -> Command {
+        Command::new(&self.path)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A command that runs `script` with the Python that has `posix_ipc` and `sysv_ipc`.
+pub fn python(script: &str) -> Command {
+    let mut command = Command::new(python_path());
+    command.args(["-c", script]);
+    command
+}
+
+fn python_path() -> String {
+    let venv = concat!(env!("CARGO_MANIFEST_DIR"), "/target/venv/bin/python3");
+    if Path::new(venv).exists() {
+        venv.to_owned()
+    } else {
+        "python3".to_owned()
+    }
+}
+
+/// Runs a command to its end, which must be without an error, and gives what it printed.
+pub fn run(command: &mut Command) -> String {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("{command:?}: {error}");
+        });
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{out}\n{err}",
+        output.status
+    );
+    out.trim_end().to_owned()
+}
+
+/// A null-terminated copy.
+pub fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap()
+}
