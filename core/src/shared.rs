@@ -33,6 +33,8 @@ use rustix::io::Errno;
 
 use crate::map::Access;
 
+pub mod variable;
+
 /// A view of bytes that another process may be reading and writing.
 ///
 /// # Invariants

@@ -52,13 +52,13 @@ macro_rules! call {
 pub(crate) use call;
 
 /// The call numbers of linux-raw-sys. Where the 32-bit kernels have two forms of a call, the name
-/// means the one with 64-bit time.
+/// means the one with 64-bit times and offsets.
 pub(crate) mod nr {
     pub(crate) use linux_raw_sys::general::*;
 
     #[cfg(target_pointer_width = "32")]
     pub(crate) use linux_raw_sys::general::{
-        __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
+        __NR_fcntl64 as __NR_fcntl, __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
         __NR_mq_timedsend_time64 as __NR_mq_timedsend, __NR_recvmmsg_time64 as __NR_recvmmsg,
         __NR_semtimedop_time64 as __NR_semtimedop,
     };
