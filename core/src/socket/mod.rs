@@ -1,6 +1,168 @@
 //! Sockets: streams, datagrams and packets, on one machine or several.
+//!
+//! Mirrors socket(2) and socket(7). What all families share is here, as rustix has it;
+//! [`socket()`], [`socketpair`], [`accept`] and [`acceptfrom`] differ from the C functions in that
+//! their descriptors are close-on-exec. [`unix`] has addresses and credentials, [`cmsg`] messages
+//! that carry descriptors, [`mmsg`] many messages in one call, and [`fd_list`] long lists of
+//! descriptors.
+//!
+//! ```
+//! use linipc_core::socket::{self, AddressFamily, RecvFlags, SendFlags, SocketType};
+//!
+//! let (a, b) = socket::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, None)?;
+//! socket::send(&a, b"hello", SendFlags::NOSIGNAL)?;
+//! let mut buf = [0; 16];
+//! let (_, len) = socket::recv(&b, &mut buf, RecvFlags::empty())?;
+//! assert_eq!(&buf[..len], b"hello");
+//! # Ok::<(), linipc_core::Errno>(())
+//! ```
+//!
+//! # Pitfalls
+//!
+//! - Sending to a stream whose peer is gone raises `SIGPIPE` (Rust's std ignores it at start-up),
+//!   unless [`SendFlags::NOSIGNAL`].
+//! - A stream has no borders: one send may be received in several parts, and several sends at once.
+//!   Datagrams and packets have them: what does not fit into the receiver's buffer is lost, and only
+//!   [`ReturnFlags::TRUNC`], or [`RecvFlags::TRUNC`], which gives the true length, tells.
+//! - `sockopt::socket_peercred` and rustix's own decoder of control messages must not be used with
+//!   peers in another PID namespace, nor with sockets that have no peer: their process id is 0,
+//!   which rustix' type cannot hold. Use [`unix::peer_credentials`] and [`cmsg`].
+//! - `SocketAddrUnix::try_from(SocketAddrAny)` panics on a path of 108 bytes, and takes the address
+//!   of an unnamed socket for a name. Use [`unix::address`].
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::sys::call;
 
 pub mod cmsg;
+pub mod fd_list;
 pub mod inet;
+pub mod mmsg;
 pub mod unix;
 pub mod vsock;
+
+pub use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};
+pub use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,
+    SocketFlags, SocketType, accept_with, acceptfrom_with, bind, connect, connect_unspec,
+    getpeername, getsockname, listen, recv, recvfrom, send, sendto, shutdown, socket_with, sockopt,
+};
+
+/// `int socket(int domain, int type, int protocol)` with `SOCK_CLOEXEC`: a new socket.
+///
+/// # Errors
+///
+/// - `AFNOSUPPORT`, `PROTONOSUPPORT`, `INVAL`: the kernel has no such family, type or protocol.
+/// - `MFILE`, `NFILE`: no descriptor is free in the process, or in the system.
+/// - `ACCESS`, `PERM`: not allowed. `NOBUFS`, `NOMEM`: no memory.
+///
+/// # References
+///
+/// - [socket(2)](https://man7.org/linux/man-pages/man2/socket.2.html)
+#[inline]
+pub fn socket(
+    domain: AddressFamily,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> Result<OwnedFd, Errno> {
+    socket_with(domain, kind, SocketFlags::CLOEXEC, protocol)
+}
+
+/// `int socketpair(int domain, int type, int protocol, int sv[2])` with `SOCK_CLOEXEC`: two
+/// sockets that are connected to each other.
+///
+/// # Errors
+///
+/// Those of [`socket()`]; `OPNOTSUPP` for every family but Unix (and TIPC).
+///
+/// # References
+///
+/// - [socketpair(2)](https://man7.org/linux/man-pages/man2/socketpair.2.html)
+#[inline]
+pub fn socketpair(
+    domain: AddressFamily,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::net::socketpair(domain, kind, SocketFlags::CLOEXEC, protocol)
+}
+
+/// `int accept4(int sockfd, NULL, NULL, SOCK_CLOEXEC)`: takes one connection that waits.
+///
+/// # Errors
+///
+/// - `AGAIN`: none waits, and the socket is non-blocking.
+/// - `INVAL`: it does not listen. `OPNOTSUPP`: not a stream or packet socket.
+/// - `CONNABORTED`: the connection ended meanwhile. `INTR`: a signal was caught.
+/// - `MFILE`, `NFILE`: no descriptor is free; the connection keeps waiting.
+///
+/// # References
+///
+/// - [accept(2)](https://man7.org/linux/man-pages/man2/accept.2.html)
+#[inline]
+#[doc(alias = "accept4")]
+pub fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    accept_with(listener, SocketFlags::CLOEXEC)
+}
+
+/// `int accept4(int sockfd, struct sockaddr *addr, socklen_t *addrlen, SOCK_CLOEXEC)`: takes one
+/// connection, with the address of its peer if it has one.
+///
+/// # Errors
+///
+/// Those of [`accept`].
+///
+/// # References
+///
+/// - [accept(2)](https://man7.org/linux/man-pages/man2/accept.2.html)
+#[inline]
+pub fn acceptfrom(listener: impl AsFd) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+    acceptfrom_with(listener, SocketFlags::CLOEXEC)
+}
+
+/// `getsockopt` of an option that is made of 32-bit words; gives how many bytes there are.
+#[inline]
+pub(crate) fn get_option(
+    socket: BorrowedFd<'_>,
+    level: u32,
+    name: u32,
+    value: &mut [u32],
+) -> Result<usize, Errno> {
+    let mut len = u32::try_from(size_of_val(value)).map_err(|_| Errno::INVAL)?;
+    // SAFETY: The call writes at most `len` bytes to `value`, for which any are valid, and `len`.
+    unsafe {
+        call!(
+            __NR_getsockopt,
+            socket,
+            level,
+            name,
+            value.as_mut_ptr(),
+            &raw mut len
+        )
+    }?;
+    Ok(len as usize)
+}
+
+/// `setsockopt` of an option that is one 32-bit word.
+#[inline]
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: u32,
+    name: u32,
+    value: u32,
+) -> Result<(), Errno> {
+    // SAFETY: The call reads the bytes of `value`; whoever names an option that lends memory to the
+    // kernel answers for that memory.
+    unsafe {
+        call!(
+            __NR_setsockopt,
+            socket,
+            level,
+            name,
+            &raw const value,
+            size_of::<u32>()
+        )
+    }?;
+    Ok(())
+}
