@@ -73,14 +73,6 @@ impl From<Range> for Lock {
     }
 }
 
-/// How long to wait for a lock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Wait {
-    No,
-    Forever,
-    Until(Deadline),
-}
-
 /// The error of a lock that could not be had, with the file, which this owner has not locked.
 pub struct Failed<F> {
     /// The file.
@@ -131,7 +123,7 @@ impl<F: AsFd> Guard<F> {
     /// - `DEADLK`: [`Owner::Process`], and waiting would never end.
     /// - `INVAL`, `OVERFLOW`: a range that leads out of all files. `NOLCK`: too many locks.
     pub fn lock(file: F, lock: impl Into<Lock>, kind: Kind) -> Result<Self, Failed<F>> {
-        Self::with(file, lock.into(), kind, Wait::Forever)
+        Self::with(file, lock.into(), kind, Some(Deadline::NEVER))
     }
 
     /// Locks the file if that can be done now.
@@ -140,7 +132,7 @@ impl<F: AsFd> Guard<F> {
     ///
     /// `AGAIN` (`WouldBlock`) if it cannot, and those of [`Guard::lock`].
     pub fn try_lock(file: F, lock: impl Into<Lock>, kind: Kind) -> Result<Self, Failed<F>> {
-        Self::with(file, lock.into(), kind, Wait::No)
+        Self::with(file, lock.into(), kind, None)
     }
 
     /// Locks the file; waits until it can, but not beyond the deadline.
@@ -156,7 +148,7 @@ impl<F: AsFd> Guard<F> {
         kind: Kind,
         deadline: impl Into<Deadline>,
     ) -> Result<Self, Failed<F>> {
-        Self::with(file, lock.into(), kind, Wait::Until(deadline.into()))
+        Self::with(file, lock.into(), kind, Some(deadline.into()))
     }
 
     /// A guard of what is locked already: by [`std::fs::File::lock`], say, or by the process that
@@ -176,7 +168,7 @@ impl<F: AsFd> Guard<F> {
     ///
     /// Those of [`Guard::lock`]. The file comes back unlocked.
     pub fn convert(self, kind: Kind) -> Result<Self, Failed<F>> {
-        self.convert_with(kind, Wait::Forever)
+        self.convert_with(kind, Some(Deadline::NEVER))
     }
 
     /// As [`Guard::convert`], if it can be done now.
@@ -186,7 +178,7 @@ impl<F: AsFd> Guard<F> {
     /// `AGAIN` (`WouldBlock`) if it cannot, and those of [`Guard::lock`]. The file comes back
     /// unlocked.
     pub fn try_convert(self, kind: Kind) -> Result<Self, Failed<F>> {
-        self.convert_with(kind, Wait::No)
+        self.convert_with(kind, None)
     }
 
     /// As [`Guard::convert`], but waits not beyond the deadline.
@@ -199,7 +191,7 @@ impl<F: AsFd> Guard<F> {
         kind: Kind,
         deadline: impl Into<Deadline>,
     ) -> Result<Self, Failed<F>> {
-        self.convert_with(kind, Wait::Until(deadline.into()))
+        self.convert_with(kind, Some(deadline.into()))
     }
 
     /// Unlocks the file and gives it back.
@@ -226,14 +218,19 @@ impl<F: AsFd> Guard<F> {
         unsafe { ptr::read(&raw const guard.file) }
     }
 
-    pub(crate) fn with(file: F, lock: Lock, kind: Kind, wait: Wait) -> Result<Self, Failed<F>> {
+    pub(crate) fn with(
+        file: F,
+        lock: Lock,
+        kind: Kind,
+        wait: Option<Deadline>,
+    ) -> Result<Self, Failed<F>> {
         match resolve(&file, lock).and_then(|lock| acquire(&file, lock, kind, wait).and(Ok(lock))) {
             Ok(lock) => Ok(Self::assume_locked(file, lock)),
             Err(error) => Err(Failed { file, error }),
         }
     }
 
-    fn convert_with(self, kind: Kind, wait: Wait) -> Result<Self, Failed<F>> {
+    fn convert_with(self, kind: Kind, wait: Option<Deadline>) -> Result<Self, Failed<F>> {
         match acquire(&self.file, self.lock, kind, wait) {
             Ok(()) => Ok(self),
             Err(error) => Err(Failed {
@@ -286,8 +283,8 @@ fn resolve(file: impl AsFd, lock: Lock) -> io::Result<Lock> {
     })
 }
 
-/// Locks, or converts what is locked.
-fn acquire(file: impl AsFd, lock: Lock, kind: Kind, wait: Wait) -> io::Result<()> {
+/// Locks, or converts what is locked; waits until the deadline, if there is one.
+fn acquire(file: impl AsFd, lock: Lock, kind: Kind, wait: Option<Deadline>) -> io::Result<()> {
     use core::FlockOperation::{
         LockExclusive, LockShared, NonBlockingLockExclusive, NonBlockingLockShared,
     };
@@ -302,8 +299,8 @@ fn acquire(file: impl AsFd, lock: Lock, kind: Kind, wait: Wait) -> io::Result<()
         (Lock::Record(owner, range), kind) => core::try_acquire(&file, owner, range, kind),
     };
     match wait {
-        Wait::No => Ok(retry_on_intr(now)?),
-        Wait::Forever => Ok(retry_on_intr(blocking)?),
-        Wait::Until(deadline) => deadline.poll(Errno::AGAIN, now),
+        None => Ok(retry_on_intr(now)?),
+        Some(Deadline::NEVER) => Ok(retry_on_intr(blocking)?),
+        Some(deadline) => deadline.poll(Errno::AGAIN, now),
     }
 }
