@@ -49,11 +49,12 @@ use linipc_core::Errno;
 use linipc_core::io::retry_on_intr;
 use linipc_core::map::{self, Access, Region};
 use linipc_core::memfd;
-use linipc_core::shared::variable::{Timespec, Variable};
+use linipc_core::shared::variable::Variable;
 
 pub use linipc_core::shared::variable::{Mismatch, Plain};
 
 use crate::Deadline;
+use crate::futex;
 use crate::lock::{Guard, Kind, Range};
 
 /// How to open a variable.
@@ -360,13 +361,11 @@ impl<T: Plain> Shared<T> {
             if left.is_zero() {
                 return Err(Errno::TIMEDOUT.into());
             }
-            let timeout = Timespec {
-                tv_sec: 0,
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            match self.variable()?.wait(self.seen, Some(&timeout)) {
-                Ok(()) | Err(Errno::AGAIN | Errno::TIMEDOUT | Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            let generation = self.variable()?.futex()?;
+            match futex::wait_deadline(generation, self.seen, left) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                Err(error) => return Err(error),
             }
         }
         self.get_deadline(deadline)
@@ -408,7 +407,7 @@ impl<T: Plain> Shared<T> {
         let (value, result) = make(variable)?;
         let seen = variable.write(value)?;
         drop(guard);
-        variable.wake()?;
+        variable.futex()?.wake(u32::MAX)?;
         self.seen = seen;
         Ok(result)
     }

@@ -53,12 +53,10 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::io::Errno;
-use rustix::thread::futex;
 use static_assertions::const_assert_eq;
 
 use super::SharedBytes;
-
-pub use rustix::thread::futex::Timespec;
+use crate::futex::Futex;
 
 /// Plain data: any bytes are a value, and a value is nothing but its bytes.
 ///
@@ -228,7 +226,7 @@ impl<'a, T: Plain> Variable<'a, T> {
     #[inline]
     pub fn generation(self) -> Result<u32, Errno> {
         // (G2)
-        Ok(self.futex()?.load(Ordering::Acquire))
+        Ok(self.futex()?.word().load(Ordering::Acquire))
     }
 
     /// The value, and its generation. The caller holds a shared lock, or the exclusive one.
@@ -258,40 +256,26 @@ impl<'a, T: Plain> Variable<'a, T> {
     #[inline]
     pub fn write(self, value: T) -> Result<u32, Errno> {
         // Relaxed: the caller's lock orders this after the last write.
-        let generation = self.futex()?.load(Ordering::Relaxed).wrapping_add(1);
+        let current = self.futex()?.word();
+        let generation = current.load(Ordering::Relaxed).wrapping_add(1);
         self.write_copy(generation, &value)?;
         // (G1)
-        self.futex()?.store(generation, Ordering::Release);
+        current.store(generation, Ordering::Release);
         Ok(generation)
     }
 
-    /// `FUTEX_WAIT` on the generation: waits until it is no longer `seen`, or for `timeout`.
+    /// The generation as a futex: wait until it is no longer the one you saw, wake everybody after
+    /// a write.
     ///
-    /// It may also return for no reason; and a writer that was killed between write and
-    /// [`Variable::wake`] wakes nobody, so wait with a timeout and look again.
-    ///
-    /// # Errors
-    ///
-    /// `AGAIN`: it is not `seen` now. `TIMEDOUT`, `INTR`: as they say.
-    #[inline]
-    pub fn wait(self, seen: u32, timeout: Option<&Timespec>) -> Result<(), Errno> {
-        futex::wait(self.futex()?, futex::Flags::empty(), seen, timeout)
-    }
-
-    /// `FUTEX_WAKE`: wakes all who wait for a change, in every process.
+    /// A writer that is killed between write and wake wakes nobody, so wait with a deadline and
+    /// look again.
     ///
     /// # Errors
     ///
     /// None in practice.
     #[inline]
-    pub fn wake(self) -> Result<(), Errno> {
-        futex::wake(self.futex()?, futex::Flags::empty(), i32::MAX as u32)?;
-        Ok(())
-    }
-
-    #[inline]
-    fn futex(self) -> Result<&'a AtomicU32, Errno> {
-        self.bytes.atomic_u32(GENERATION_AT)
+    pub fn futex(self) -> Result<Futex<'a>, Errno> {
+        Ok(Futex::shared(self.bytes.atomic_u32(GENERATION_AT)?))
     }
 
     #[inline]
