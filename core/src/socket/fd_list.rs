@@ -128,6 +128,20 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+impl From<cmsg::Error> for Error {
+    #[inline]
+    fn from(error: cmsg::Error) -> Self {
+        Self::Message(error)
+    }
+}
+
+impl From<Errno> for Error {
+    #[inline]
+    fn from(errno: Errno) -> Self {
+        Self::Message(errno.into())
+    }
+}
+
 /// Receives one list.
 #[derive(Debug)]
 pub struct Receiver {
@@ -167,7 +181,7 @@ impl Receiver {
         let mut header = [0; HEADER];
         let mut words = [0; space_fds(MAX_FDS) + SPACE_CREDENTIALS + SPACE_PIDFD];
         let data = &mut [IoSliceMut::new(&mut header)];
-        let part = cmsg::recvmsg(socket, data, &mut words, flags).map_err(Error::Message)?;
+        let part = cmsg::recvmsg(socket, data, &mut words, flags)?;
         if part.bytes == 0 {
             return Err(Error::Closed);
         }

@@ -42,6 +42,7 @@ pub mod mmsg;
 pub mod unix;
 pub mod vsock;
 
+pub use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};
 pub use rustix::net::{
     AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,

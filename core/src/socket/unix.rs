@@ -50,7 +50,7 @@ use super::{
     AddressFamily, SocketAddrAny, SocketType, get_option, getpeername, getsockname, set_option,
 };
 
-pub use rustix::fs::fchmod;
+pub use rustix::fs::{Mode, fchmod};
 pub use rustix::net::SocketAddrUnix;
 pub use rustix::net::sockopt::{
     set_socket_passcred as set_pass_credentials, socket_passcred as pass_credentials,

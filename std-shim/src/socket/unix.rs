@@ -1,1 +1,670 @@
-//! unix(7).
+//! Unix sockets: std's own types, packet sockets, addresses, and who is at the other end.
+//!
+//! Built on [`linipc_core::socket::unix`], which has the pitfalls. Descriptors and credentials are
+//! sent with [`super::cmsg`].
+//!
+//! ```
+//! use linipc::socket::unix::{Bind, Seqpacket, UnixExt};
+//!
+//! let path = std::env::temp_dir().join(format!("linipc-doc-{}", std::process::id()));
+//! let listener = Bind::new().replace_stale(true).unlink_on_drop(true).seqpacket(&path)?;
+//! let client = Seqpacket::connect(&path)?;
+//! let server = listener.accept()?;
+//! assert_eq!(server.peer_credentials()?.pid as u32, std::process::id());
+//!
+//! client.send(b"one packet")?;
+//! let mut buf = [0; 64];
+//! let len = server.recv(&mut buf)?;
+//! assert_eq!(&buf[..len], b"one packet");
+//! drop(listener);
+//! assert!(!path.exists());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::net::Shutdown;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf, absolute};
+use std::process::Stdio;
+use std::time::Duration;
+
+use linipc_core::Errno;
+use linipc_core::io::{ioctl_fionbio, retry_on_intr};
+use linipc_core::socket::unix::{self as core, SocketAddrUnix};
+use linipc_core::socket::{
+    self, AddressFamily, PollFlags, RecvFlags, SendFlags, SocketFlags, SocketType,
+};
+
+pub use linipc_core::socket::unix::Credentials;
+pub use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+
+use super::when_ready;
+use crate::Deadline;
+
+/// Connections that may wait to be accepted, as in std. `net.core.somaxconn` bounds it.
+const BACKLOG: i32 = -1;
+
+/// The address with this abstract name: up to 107 bytes of any value, in the network namespace.
+///
+/// For `UnixStream::connect_addr`, `UnixListener::bind_addr` and the like.
+///
+/// # Errors
+///
+/// `InvalidInput`: too long.
+pub fn abstract_address(name: impl AsRef<[u8]>) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(name)
+}
+
+/// A stream listener with a free abstract name that the kernel chose: see its `local_addr`.
+///
+/// # Errors
+///
+/// Those of socket(2); `NOSPC`: all 2^20 names are taken.
+pub fn autobind_listener() -> io::Result<UnixListener> {
+    let socket = autobind(SocketType::STREAM)?;
+    socket::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A datagram socket with a free abstract name that the kernel chose, to which others can answer.
+///
+/// # Errors
+///
+/// Those of [`autobind_listener`].
+pub fn autobind_datagram() -> io::Result<UnixDatagram> {
+    Ok(autobind(SocketType::DGRAM)?.into())
+}
+
+fn autobind(kind: SocketType) -> io::Result<OwnedFd> {
+    let socket = core::socket(kind)?;
+    socket::bind(&socket, &SocketAddrUnix::new_unnamed())?;
+    Ok(socket)
+}
+
+/// What can be asked of a Unix socket about its peer.
+pub trait UnixExt: AsFd {
+    /// Who called `connect`, `listen` or `socketpair` at the other end.
+    ///
+    /// # Errors
+    ///
+    /// `NODATA`: no connection, or a datagram socket that is not one of a pair.
+    fn peer_credentials(&self) -> io::Result<Credentials> {
+        Ok(core::peer_credentials(self)?)
+    }
+
+    /// The same process as a descriptor, which always means that process, also when it has ended.
+    ///
+    /// # Errors
+    ///
+    /// - `NODATA`: as for [`peer_credentials`](Self::peer_credentials).
+    /// - `SRCH`, `INVAL`: it is gone, and the kernel is older than 6.16. `NOPROTOOPT`: older than
+    ///   6.5.
+    fn peer_pidfd(&self) -> io::Result<OwnedFd> {
+        Ok(core::peer_pidfd(self)?)
+    }
+
+    /// The supplementary groups of the same process.
+    ///
+    /// # Errors
+    ///
+    /// `NODATA`: as for [`peer_credentials`](Self::peer_credentials).
+    fn peer_groups(&self) -> io::Result<Vec<u32>> {
+        let mut groups = vec![0; 64];
+        let len = match core::peer_groups(self, &mut groups).map(<[u32]>::len) {
+            Err(Errno::RANGE) => {
+                groups.resize(1 << 16, 0);
+                core::peer_groups(self, &mut groups)?.len()
+            }
+            done => done?,
+        };
+        groups.truncate(len);
+        Ok(groups)
+    }
+
+    /// Whether each message is received with its sender's credentials.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    fn set_pass_credentials(&self, pass: bool) -> io::Result<()> {
+        Ok(core::set_pass_credentials(self, pass)?)
+    }
+
+    /// Whether each message is received with a descriptor of the process that sent it.
+    ///
+    /// # Errors
+    ///
+    /// `NOPROTOOPT`: the kernel is older than 6.5.
+    fn set_pass_pidfd(&self, pass: bool) -> io::Result<()> {
+        Ok(core::set_pass_pidfd(self, pass)?)
+    }
+}
+
+impl UnixExt for UnixStream {}
+impl UnixExt for UnixDatagram {}
+impl UnixExt for UnixListener {}
+impl UnixExt for Seqpacket {}
+impl UnixExt for SeqpacketListener {}
+impl UnixExt for OwnedFd {}
+
+/// How to bind a socket to a path.
+#[derive(Debug, Clone, Default)]
+pub struct Bind {
+    replace_stale: bool,
+    unlink_on_drop: bool,
+    mode: Option<u32>,
+}
+
+impl Bind {
+    /// Fails if there is a file already, and leaves the file there, as std does.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether to replace a socket file on which nobody listens any more.
+    ///
+    /// Asks by connecting, so a listener that lives sees a connection that ends at once. Processes
+    /// that do this at the same time take turns with a lock on the directory, which must be readable;
+    /// who removes and binds without this lock can still interfere. Other files are never removed.
+    pub fn replace_stale(&mut self, replace: bool) -> &mut Self {
+        self.replace_stale = replace;
+        self
+    }
+
+    /// Whether dropping the socket removes the file, if it is still the one that was made.
+    pub fn unlink_on_drop(&mut self, unlink: bool) -> &mut Self {
+        self.unlink_on_drop = unlink;
+        self
+    }
+
+    /// The file's permission bits from the first moment: 0o777 unless set, without the umask's.
+    /// Whoever may write to it may connect.
+    pub fn mode(&mut self, mode: u32) -> &mut Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Binds a stream socket, and listens.
+    ///
+    /// # Errors
+    ///
+    /// - `ADDRINUSE`: there is a file, and it is not to be replaced or not stale.
+    /// - `NAMETOOLONG`: longer than 108 bytes. `INVAL`: empty.
+    /// - `TIMEDOUT`: somebody holds the lock on the directory for more than 5 seconds.
+    /// - Those of bind(2) and listen(2).
+    pub fn listener(&self, path: impl AsRef<Path>) -> io::Result<Bound<UnixListener>> {
+        self.open(SocketType::STREAM, path.as_ref())
+    }
+
+    /// Binds a datagram socket.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bind::listener`].
+    pub fn datagram(&self, path: impl AsRef<Path>) -> io::Result<Bound<UnixDatagram>> {
+        self.open(SocketType::DGRAM, path.as_ref())
+    }
+
+    /// Binds a packet socket, and listens.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bind::listener`].
+    pub fn seqpacket(&self, path: impl AsRef<Path>) -> io::Result<Bound<SeqpacketListener>> {
+        self.open(SocketType::SEQPACKET, path.as_ref())
+    }
+
+    fn open<S: From<OwnedFd>>(&self, kind: SocketType, path: &Path) -> io::Result<Bound<S>> {
+        let address = core::path(path)?;
+        let socket = core::socket(kind)?;
+        if let Some(mode) = self.mode {
+            core::fchmod(&socket, core::Mode::from_raw_mode(mode))?;
+        }
+        let lock = self
+            .replace_stale
+            .then(|| lock_directory(path))
+            .transpose()?;
+        match socket::bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) if self.replace_stale && is_stale(path, &address, kind)? => {
+                fs::remove_file(path)?;
+                socket::bind(&socket, &address)?;
+            }
+            done => done?,
+        }
+        let file = self
+            .unlink_on_drop
+            .then(|| SocketFile::of(path))
+            .transpose()?;
+        if kind != SocketType::DGRAM {
+            socket::listen(&socket, BACKLOG)?;
+        }
+        drop(lock);
+        Ok(Bound {
+            socket: socket.into(),
+            file,
+        })
+    }
+}
+
+/// Locks the directory of `path` against others that replace a socket in it.
+fn lock_directory(path: &Path) -> io::Result<File> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = File::open(parent)?;
+    Deadline::from(Duration::from_secs(5)).poll(Errno::AGAIN, || match directory.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(Errno::AGAIN),
+        Err(TryLockError::Error(error)) => Err(crate::error::errno(&error).unwrap_or(Errno::IO)),
+    })?;
+    Ok(directory)
+}
+
+/// Whether `path` is a socket that no process has bound any more.
+fn is_stale(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> io::Result<bool> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    Ok(socket::connect(&probe, address) == Err(Errno::CONNREFUSED))
+}
+
+/// A file that a socket was bound to.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+    unlink: bool,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: absolute(path)?,
+            device_and_inode: (metadata.dev(), metadata.ino()),
+            unlink: true,
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let same = fs::symlink_metadata(&self.path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == self.device_and_inode);
+        if self.unlink && same {
+            // It may be gone already, which is what was wanted.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A socket that was bound to a path.
+#[derive(Debug)]
+pub struct Bound<S> {
+    // Dropped first, while the socket still listens: nobody takes the file for stale meanwhile.
+    file: Option<SocketFile>,
+    socket: S,
+}
+
+impl<S> Bound<S> {
+    /// The socket, whose file stays, whatever was chosen when it was bound.
+    pub fn persist(self) -> S {
+        let Self { file, socket } = self;
+        if let Some(mut file) = file {
+            file.unlink = false;
+        }
+        socket
+    }
+}
+
+impl<S> Deref for Bound<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.socket
+    }
+}
+
+/// A connected packet socket (`SOCK_SEQPACKET`), which std lacks: like a stream, it has a
+/// connection and an order; like a datagram, each send is one receive.
+///
+/// `SIGPIPE` is never raised. The end of the connection is received as 0 bytes, as an empty packet
+/// is: do not send those.
+#[derive(Debug)]
+pub struct Seqpacket(OwnedFd);
+
+impl Seqpacket {
+    /// Two sockets that are connected to each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of socketpair(2).
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = core::pair(SocketType::SEQPACKET)?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// Connects to the listener at a path. Waits while its backlog is full.
+    ///
+    /// # Errors
+    ///
+    /// - `NOENT`: no file. `CONNREFUSED`: nobody listens. `PROTOTYPE`: not a packet socket.
+    /// - `ACCESS`: no write permission. `NAMETOOLONG`, `INVAL`: not a path for a socket.
+    pub fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::connect_to(&core::path(path.as_ref())?)
+    }
+
+    /// Connects to the listener at a path or an abstract name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Seqpacket::connect`].
+    pub fn connect_addr(address: &SocketAddr) -> io::Result<Self> {
+        Self::connect_to(&to_core(address)?)
+    }
+
+    fn connect_to(address: &SocketAddrUnix) -> io::Result<Self> {
+        let socket = core::socket(SocketType::SEQPACKET)?;
+        retry_on_intr(|| socket::connect(&socket, address))?;
+        Ok(Self(socket))
+    }
+
+    /// Connects as [`Seqpacket::connect_addr`]; waits while the backlog is full, but not beyond the
+    /// deadline.
+    ///
+    /// The kernel has no such call, so this one tries with pauses of up to 2 ms.
+    ///
+    /// # Errors
+    ///
+    /// `TIMEDOUT`, and those of [`Seqpacket::connect`].
+    pub fn connect_deadline(
+        address: &SocketAddr,
+        deadline: impl Into<Deadline>,
+    ) -> io::Result<Self> {
+        let address = to_core(address)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let connect = || socket::connect(&socket, &address);
+        deadline.into().poll(Errno::AGAIN, connect)?;
+        ioctl_fionbio(&socket, false)?;
+        Ok(Self(socket))
+    }
+
+    /// Sends one packet, whole; waits while the receiver's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// - `MSGSIZE`: longer than the send buffer (`net.core.wmem_default`) takes.
+    /// - `PIPE`: the peer is gone. `AGAIN`: it would have to wait, and the socket is non-blocking.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        let flags = SendFlags::NOSIGNAL;
+        retry_on_intr(|| socket::send(self, packet, flags))?;
+        Ok(())
+    }
+
+    /// Sends one packet if there is room now.
+    ///
+    /// # Errors
+    ///
+    /// `AGAIN` (`WouldBlock`) if there is not, and those of [`Seqpacket::send`].
+    pub fn try_send(&self, packet: &[u8]) -> io::Result<()> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        retry_on_intr(|| socket::send(self, packet, flags))?;
+        Ok(())
+    }
+
+    /// Sends one packet; waits, but not beyond the deadline.
+    ///
+    /// # Errors
+    ///
+    /// `TIMEDOUT`, and those of [`Seqpacket::send`].
+    pub fn send_deadline(&self, packet: &[u8], deadline: impl Into<Deadline>) -> io::Result<()> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        when_ready(self.as_fd(), PollFlags::OUT, deadline.into(), || {
+            socket::send(self, packet, flags)
+        })??;
+        Ok(())
+    }
+
+    /// Receives one packet; gives its length, 0 at the end of the connection.
+    ///
+    /// # Errors
+    ///
+    /// - `MSGSIZE`: it was longer than `packet`, and its rest is lost.
+    ///   [`recv_with_fds`](super::cmsg::CmsgExt::recv_with_fds) takes what fits, and tells.
+    /// - `CONNRESET`: the peer is gone and had not read all. `AGAIN`: nothing is there, and the
+    ///   socket is non-blocking.
+    pub fn recv(&self, packet: &mut [u8]) -> io::Result<usize> {
+        whole(
+            retry_on_intr(|| self.receive(packet, RecvFlags::empty()))?,
+            packet,
+        )
+    }
+
+    /// Receives one packet if it is there now.
+    ///
+    /// # Errors
+    ///
+    /// `AGAIN` (`WouldBlock`) if it is not, and those of [`Seqpacket::recv`].
+    pub fn try_recv(&self, packet: &mut [u8]) -> io::Result<usize> {
+        whole(
+            retry_on_intr(|| self.receive(packet, RecvFlags::DONTWAIT))?,
+            packet,
+        )
+    }
+
+    /// Receives one packet; waits, but not beyond the deadline.
+    ///
+    /// # Errors
+    ///
+    /// `TIMEDOUT`, and those of [`Seqpacket::recv`].
+    pub fn recv_deadline(
+        &self,
+        packet: &mut [u8],
+        deadline: impl Into<Deadline>,
+    ) -> io::Result<usize> {
+        let len = when_ready(self.as_fd(), PollFlags::IN, deadline.into(), || {
+            self.receive(packet, RecvFlags::DONTWAIT)
+        })??;
+        whole(len, packet)
+    }
+
+    /// The length of the packet that comes next, which stays; 0 at the end of the connection. Waits
+    /// until there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Seqpacket::recv`] but the first.
+    pub fn peek_len(&self) -> io::Result<usize> {
+        Ok(retry_on_intr(|| self.receive(&mut [], RecvFlags::PEEK))?)
+    }
+
+    /// The true length of a packet, which may be more than fitted.
+    fn receive(&self, packet: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        let (_, len) = socket::recv(self, packet, flags | RecvFlags::TRUNC)?;
+        Ok(len)
+    }
+
+    /// Shuts down one direction or both.
+    ///
+    /// # Errors
+    ///
+    /// `NOTCONN`: not connected.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let how = match how {
+            Shutdown::Read => socket::Shutdown::Read,
+            Shutdown::Write => socket::Shutdown::Write,
+            Shutdown::Both => socket::Shutdown::Both,
+        };
+        Ok(socket::shutdown(self, how)?)
+    }
+
+    /// Whether calls fail with `WouldBlock` instead of waiting. This is a property of the socket,
+    /// shared with all duplicates of it.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        Ok(ioctl_fionbio(self, nonblocking)?)
+    }
+
+    /// Another handle of the same socket.
+    ///
+    /// # Errors
+    ///
+    /// `MFILE`: no descriptor is free.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
+
+/// The length of a packet that was received, if it fitted.
+fn whole(len: usize, packet: &[u8]) -> io::Result<usize> {
+    if len > packet.len() {
+        return Err(Errno::MSGSIZE.into());
+    }
+    Ok(len)
+}
+
+/// A packet socket that listens.
+#[derive(Debug)]
+pub struct SeqpacketListener(OwnedFd);
+
+impl SeqpacketListener {
+    /// Binds to a path, and listens; the same as [`Bind::new`] and [`Bind::seqpacket`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bind::listener`].
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Bind::new().seqpacket(path)?.persist())
+    }
+
+    /// Binds to a path, an abstract name, or if the address is unnamed, to an abstract name that
+    /// the kernel chooses; and listens.
+    ///
+    /// # Errors
+    ///
+    /// `ADDRINUSE`: it is taken. Those of bind(2) and listen(2).
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<Self> {
+        let socket = core::socket(SocketType::SEQPACKET)?;
+        socket::bind(&socket, &to_core(address)?)?;
+        socket::listen(&socket, BACKLOG)?;
+        Ok(Self(socket))
+    }
+
+    /// Takes one connection; waits until there is one.
+    ///
+    /// # Errors
+    ///
+    /// - `AGAIN` (`WouldBlock`): there is none, and the socket is non-blocking.
+    /// - `MFILE`, `NFILE`: no descriptor is free; the connection keeps waiting.
+    pub fn accept(&self) -> io::Result<Seqpacket> {
+        Ok(Seqpacket(retry_on_intr(|| socket::accept(self))?))
+    }
+
+    /// Takes one connection; waits, but not beyond the deadline.
+    ///
+    /// If the socket is not non-blocking and others accept from it too, who comes too late waits for
+    /// the next connection.
+    ///
+    /// # Errors
+    ///
+    /// `TIMEDOUT`, and those of [`SeqpacketListener::accept`].
+    pub fn accept_deadline(&self, deadline: impl Into<Deadline>) -> io::Result<Seqpacket> {
+        let deadline = deadline.into();
+        super::wait(self.as_fd(), PollFlags::IN, deadline)?;
+        let socket = when_ready(self.as_fd(), PollFlags::IN, deadline, || {
+            socket::accept(self)
+        })??;
+        Ok(Seqpacket(socket))
+    }
+
+    /// Whether [`accept`](Self::accept) fails with `WouldBlock` instead of waiting.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        Ok(ioctl_fionbio(self, nonblocking)?)
+    }
+}
+
+macro_rules! handle {
+    ($name:ident) => {
+        impl $name {
+            /// The socket's own address.
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput`: a path of 108 bytes, for which std has no type.
+            pub fn local_addr(&self) -> io::Result<SocketAddr> {
+                from_core(&core::local_address(self)?)
+                    .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+            }
+        }
+
+        impl AsFd for $name {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0.as_fd()
+            }
+        }
+
+        impl AsRawFd for $name {
+            fn as_raw_fd(&self) -> RawFd {
+                self.0.as_raw_fd()
+            }
+        }
+
+        impl From<OwnedFd> for $name {
+            /// Nothing is checked: calls on what is no such socket fail.
+            fn from(socket: OwnedFd) -> Self {
+                Self(socket)
+            }
+        }
+
+        impl From<$name> for OwnedFd {
+            fn from(socket: $name) -> Self {
+                socket.0
+            }
+        }
+    };
+}
+
+handle!(Seqpacket);
+handle!(SeqpacketListener);
+
+impl From<Seqpacket> for Stdio {
+    fn from(socket: Seqpacket) -> Self {
+        socket.0.into()
+    }
+}
+
+/// std's address as the kernel takes it.
+pub(super) fn to_core(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
+    Ok(if let Some(path) = address.as_pathname() {
+        core::path(path)?
+    } else if let Some(name) = address.as_abstract_name() {
+        SocketAddrUnix::new_abstract_name(name)?
+    } else {
+        SocketAddrUnix::new_unnamed()
+    })
+}
+
+/// The kernel's address as std has it; `None` for a path of 108 bytes.
+pub(super) fn from_core(address: &SocketAddrUnix) -> Option<SocketAddr> {
+    if let Some(name) = address.abstract_name() {
+        return SocketAddr::from_abstract_name(name).ok();
+    }
+    let path = address.path_bytes().unwrap_or_default();
+    SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path)).ok()
+}
