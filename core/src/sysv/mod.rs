@@ -22,6 +22,31 @@ use rustix::path;
 
 use crate::sys::abi;
 
+/// The type of one mechanism's ids: a number that another mechanism does not take.
+macro_rules! id {
+    ($(#[$doc:meta])*) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(transparent)]
+        pub struct Id(core::ffi::c_int);
+
+        impl Id {
+            /// The object with this number, as `ipcs` prints it or another process sent it.
+            #[inline]
+            pub const fn new(number: i32) -> Self {
+                Self(number)
+            }
+
+            /// The number, to print or to send to another process.
+            #[inline]
+            pub const fn number(self) -> i32 {
+                self.0
+            }
+        }
+    };
+}
+use id;
+
 pub mod msg;
 pub mod sem;
 pub mod shm;
@@ -102,7 +127,7 @@ impl Create {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[doc(alias = "ipc_perm")]
 pub struct Permissions {
-    /// The key it was made with.
+    /// The key it was made with; [`Key::PRIVATE`] for memory that was removed and is still attached.
     pub key: Key,
     /// User id of the owner.
     pub uid: u32,

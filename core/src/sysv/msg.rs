@@ -33,24 +33,9 @@ use static_assertions::const_assert_eq;
 use super::{Create, Key, NOWAIT, Owner, Permissions, Visibility, cmd};
 use crate::sys::{abi, call};
 
-/// `msqid`: a message queue, in every process of the IPC namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(transparent)]
-#[doc(alias = "msqid")]
-pub struct Id(c_int);
-
-impl Id {
-    /// The queue with this number, as `ipcs` prints it or another process sent it.
-    #[inline]
-    pub const fn new(number: i32) -> Self {
-        Self(number)
-    }
-
-    /// The number, to print or to send to another process.
-    #[inline]
-    pub const fn number(self) -> i32 {
-        self.0
-    }
+super::id! {
+    /// `msqid`: a message queue, in every process of the IPC namespace.
+    #[doc(alias = "msqid")]
 }
 
 /// `struct msgbuf`: a message with its type in front, as the kernel takes it.

@@ -4,13 +4,43 @@
 
 use linipc_core::sysv as core;
 
-pub use linipc_core::sysv::{Key, Owner, Permissions, ftok};
+pub use linipc_core::sysv::{Key, Mode, Owner, Permissions, ftok};
+
+/// The options that all three mechanisms have: methods of a builder with an [`Open`] as `open`.
+macro_rules! open_options {
+    () => {
+        /// Whether to make the object if there is none.
+        pub const fn create(&mut self, create: bool) -> &mut Self {
+            self.open.create = create;
+            self
+        }
+
+        /// Whether to make the object, and fail if there is one.
+        pub const fn create_new(&mut self, create_new: bool) -> &mut Self {
+            self.open.create_new = create_new;
+            self
+        }
+
+        /// The permission bits of a new object: 0o600 unless set. There is no umask here.
+        pub const fn mode(&mut self, mode: u32) -> &mut Self {
+            self.open.mode = mode;
+            self
+        }
+
+        /// Whether dropping the handle removes the object, for everybody.
+        pub const fn remove_on_drop(&mut self, remove: bool) -> &mut Self {
+            self.open.remove_on_drop = remove;
+            self
+        }
+    };
+}
+use open_options;
 
 pub mod msg;
 pub mod sem;
 pub mod shm;
 
-/// The options that all three mechanisms have when an object is opened.
+/// What the methods above set.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     create: bool,

@@ -32,7 +32,9 @@ use crate::error::Limit;
 
 /// How to open a queue.
 #[derive(Debug, Clone)]
-pub struct OpenOptions(Open);
+pub struct OpenOptions {
+    open: Open,
+}
 
 impl Default for OpenOptions {
     fn default() -> Self {
@@ -43,32 +45,10 @@ impl Default for OpenOptions {
 impl OpenOptions {
     /// Finds an existing queue, which outlives the handle.
     pub const fn new() -> Self {
-        Self(Open::new())
+        Self { open: Open::new() }
     }
 
-    /// Whether to make the queue if there is none.
-    pub const fn create(&mut self, create: bool) -> &mut Self {
-        self.0.create = create;
-        self
-    }
-
-    /// Whether to make the queue, and fail if there is one.
-    pub const fn create_new(&mut self, create_new: bool) -> &mut Self {
-        self.0.create_new = create_new;
-        self
-    }
-
-    /// The permission bits of a new queue: 0o600 unless set. There is no umask here.
-    pub const fn mode(&mut self, mode: u32) -> &mut Self {
-        self.0.mode = mode;
-        self
-    }
-
-    /// Whether dropping the handle removes the queue, for everybody.
-    pub const fn remove_on_drop(&mut self, remove: bool) -> &mut Self {
-        self.0.remove_on_drop = remove;
-        self
-    }
+    super::open_options!();
 
     /// Opens the queue with this key.
     ///
@@ -76,7 +56,7 @@ impl OpenOptions {
     ///
     /// Those of msgget(2). `NOSPC` carries a [`Limit`].
     pub fn open(&self, key: Key) -> io::Result<Queue> {
-        let id = core::get(key, self.0.how()).map_err(|error| match (error, limits()) {
+        let id = core::get(key, self.open.how()).map_err(|error| match (error, limits()) {
             (Errno::NOSPC, Ok(limits)) => io::Error::from(Limit {
                 errno: error,
                 what: "message queues",
@@ -87,7 +67,7 @@ impl OpenOptions {
         })?;
         Ok(Queue {
             id,
-            remove_on_drop: self.0.remove_on_drop,
+            remove_on_drop: self.open.remove_on_drop,
         })
     }
 }
