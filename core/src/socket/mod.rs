@@ -4,7 +4,7 @@
 //! [`socket()`], [`socketpair`], [`accept`] and [`acceptfrom`] differ from the C functions in that
 //! their descriptors are close-on-exec. [`unix`] has addresses and credentials, [`cmsg`] messages
 //! that carry descriptors, [`mmsg`] many messages in one call, and [`fd_list`] long lists of
-//! descriptors.
+//! descriptors. [`inet`] has TCP and UDP, [`vsock`] virtual machines, [`zerocopy`] large sends.
 //!
 //! ```
 //! use linipc_core::socket::{self, AddressFamily, RecvFlags, SendFlags, SocketType};
@@ -41,6 +41,7 @@ pub mod inet;
 pub mod mmsg;
 pub mod unix;
 pub mod vsock;
+pub mod zerocopy;
 
 pub use rustix::event::{PollFd, PollFlags, Timespec, poll};
 pub use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};

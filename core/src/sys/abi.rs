@@ -195,3 +195,31 @@ mod sizes {
     const_assert_eq!(size_of::<shmid64_ds>(), 84);
     const_assert_eq!(size_of::<semid64_ds>(), 64);
 }
+
+/// `struct sockaddr_vm`. That of linux-raw-sys has 128 bytes, because its `struct sockaddr` has.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct sockaddr_vm {
+    pub svm_family: c_ushort,
+    pub svm_reserved1: c_ushort,
+    pub svm_port: c_uint,
+    pub svm_cid: c_uint,
+    pub svm_flags: u8,
+    pub svm_zero: [u8; 3],
+}
+
+/// `struct sock_extended_err`, an entry of a socket's error queue.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct sock_extended_err {
+    pub ee_errno: u32,
+    pub ee_origin: u8,
+    pub ee_type: u8,
+    pub ee_code: u8,
+    pub ee_pad: u8,
+    pub ee_info: u32,
+    pub ee_data: u32,
+}
+
+const_assert_eq!(size_of::<sockaddr_vm>(), 16);
+const_assert_eq!(size_of::<sock_extended_err>(), 16);

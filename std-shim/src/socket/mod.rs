@@ -14,6 +14,7 @@ pub mod cmsg;
 pub mod inet;
 pub mod unix;
 pub mod vsock;
+pub mod zerocopy;
 
 /// Makes a call that does not wait, each time that `socket` may be ready for it, until it does
 /// something else than fail with `AGAIN` or `INTR`.
