@@ -62,7 +62,6 @@ impl Create {
 /// `INVAL`: the name does not begin with a slash, or has a null byte in it. `NAMETOOLONG`: longer
 /// than any path.
 #[inline]
-#[allow(dead_code, reason = "the message queues use it")]
 pub(crate) fn with_queue_name<T>(
     name: impl path::Arg,
     f: impl FnOnce(&CStr) -> Result<T, Errno>,

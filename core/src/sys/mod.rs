@@ -62,6 +62,10 @@ pub(crate) mod nr {
         __NR_mq_timedsend_time64 as __NR_mq_timedsend, __NR_recvmmsg_time64 as __NR_recvmmsg,
         __NR_semtimedop_time64 as __NR_semtimedop,
     };
+
+    /// Reserved there, so the kernel says `NOSYS`.
+    #[cfg(target_arch = "arm")]
+    pub(crate) const __NR_memfd_secret: u32 = 447;
 }
 
 /// Decodes what the kernel returned: values from -4095 to -1 are negated error numbers
