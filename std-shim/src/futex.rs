@@ -92,7 +92,7 @@ fn slept(waited: Result<(), Errno>) -> io::Result<bool> {
 }
 
 /// Computed once for all retries, so that signals do not make the wait longer.
-fn absolute(deadline: Deadline) -> Option<core::Deadline> {
+pub(crate) fn absolute(deadline: Deadline) -> Option<core::Deadline> {
     let left = deadline.remaining()?;
     Some(core::Deadline::after(Clock::Monotonic, left))
 }

@@ -5,7 +5,7 @@
 //! with priorities).
 //!
 //! A name is `/NAME`: one slash, then 1 to 255 bytes without a slash. Shared memory and semaphores
-//! are files in `/dev/shm`, a semaphore's with a prefix (see [`sem`]); queues are in a file
+//! are files in `/dev/shm`, a semaphore's with a prefix (see [`sem::Format`]); queues are in a file
 //! system of their own. Permissions are those of files, so the umask applies. An object that was
 //! unlinked lives on until the last process has closed and unmapped it.
 //!
@@ -154,26 +154,29 @@ impl ObjectPath {
 /// - `EXIST`: there is one already.
 /// - `ACCESS`: the directory does not let the caller make files. `NOSPC`: the file system is full.
 /// - Those of `init`.
-pub(crate) fn publish(
+pub(crate) fn publish<T>(
     path: &ObjectPath,
     prefix: &str,
     mode: Mode,
-    init: impl Fn(&OwnedFd) -> Result<(), Errno>,
-) -> Result<OwnedFd, Errno> {
+    init: impl Fn(&OwnedFd) -> Result<T, Errno>,
+) -> Result<(OwnedFd, T), Errno> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     if let Ok(file) = fs::open(DIR, flags | OFlags::TMPFILE, mode) {
-        init(&file)?;
+        let made = init(&file)?;
         match link_unnamed(&file, path) {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok((file, made)),
             Err(Errno::EXIST) => return Err(Errno::EXIST),
             Err(_) => {}
         }
     }
     let (temporary, file) = temporary_file(prefix, mode)?;
-    let linked = init(&file).and_then(|()| fs::link(temporary.as_c_str(), path.as_c_str()));
+    let made = init(&file).and_then(|made| {
+        fs::link(temporary.as_c_str(), path.as_c_str())?;
+        Ok(made)
+    });
     // If this fails, somebody else removed it.
     let _ = fs::unlink(temporary.as_c_str());
-    linked.map(|()| file)
+    Ok((file, made?))
 }
 
 /// Gives the nameless `file` the name `path`, in the way that needs no privilege.
