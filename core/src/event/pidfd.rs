@@ -1,1 +1,202 @@
-//! pidfd_open(2).
+//! Processes as descriptors: to signal, to wait for, to take a descriptor from, never mistaken.
+//!
+//! Mirrors pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2) and waitid(2) with `P_PIDFD`.
+//!
+//! A process id is used again after its process was waited for; a pidfd stays with its process. It
+//! becomes readable when the process has ended, for [`super::poll`] and [`super::epoll`].
+//!
+//! ```
+//! use linipc_core::event::pidfd::{self, Flags, Pid};
+//!
+//! let me = Pid::from_raw(std::process::id() as i32).unwrap();
+//! let pidfd = pidfd::open(me, Flags::empty())?;
+//! assert_eq!(pidfd::pid(&pidfd)?, me);
+//! assert!(!pidfd::has_ended(&pidfd)?);
+//!
+//! // What to write down, to find the same process later or to know that it is gone:
+//! let identity = pidfd::identity(&pidfd)?;
+//! pidfd::open_identity(identity)?;
+//! # Ok::<(), linipc_core::Errno>(())
+//! ```
+//!
+//! # Pitfalls
+//!
+//! - [`open`] takes a bare process id, so open it while it cannot be another's: as the parent,
+//!   before the child is waited for. A peer's comes from its socket (`SO_PEERPIDFD`), or as
+//!   [`Identity`].
+//! - Process ids belong to a PID namespace, and mean something else, or nothing, in another one.
+//! - Only a parent can [`wait`], once; all others see that it has ended, not how.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd, RawFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::path::{Arg, DecInt};
+use rustix::process::{PidfdGetfdFlags, WaitId, pidfd_getfd, waitid};
+
+pub use rustix::process::{
+    Pid, PidfdFlags as Flags, Signal, WaitIdOptions, WaitIdStatus, pidfd_open as open,
+    pidfd_send_signal as send_signal,
+};
+
+/// `int waitid(P_PIDFD, id_t id, siginfo_t *infop, int options)`: waits for a child to change as
+/// `options` say, and gives how; `None` if it has not, and `NOHANG`.
+///
+/// # Errors
+///
+/// - `CHILD`: not a child of this process, or waited for already.
+/// - `INVAL`: `options` has none of `EXITED`, `STOPPED`, `CONTINUED`; or not a pidfd.
+/// - `AGAIN`: it has not changed, and the descriptor was opened with [`Flags::NONBLOCK`].
+/// - `INTR`: a signal was caught while the call waited.
+///
+/// # References
+///
+/// - [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
+#[inline]
+#[doc(alias = "waitid")]
+pub fn wait(pidfd: impl AsFd, options: WaitIdOptions) -> Result<Option<WaitIdStatus>, Errno> {
+    waitid(WaitId::PidFd(pidfd.as_fd()), options)
+}
+
+/// Whether the process has ended, whether or not its parent has waited for it.
+///
+/// # Errors
+///
+/// None in practice.
+#[inline]
+pub fn has_ended(pidfd: impl AsFd) -> Result<bool, Errno> {
+    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    // At once, so that no signal can interrupt it.
+    Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
+}
+
+/// `int syscall(SYS_pidfd_getfd, int pidfd, int targetfd, unsigned int flags)`: duplicates
+/// descriptor `number` of the process into this one, close-on-exec.
+///
+/// The two share their offset and flags. Needs Linux 5.6.
+///
+/// # Errors
+///
+/// - `PERM`: no permission to trace the process (ptrace(2), `PTRACE_MODE_ATTACH_REALCREDS`).
+/// - `BADF`: it has no such descriptor, or `pidfd` is none.
+/// - `SRCH`: it has ended.
+/// - `MFILE`, `NFILE`: no descriptor is free in this process, or in the system.
+///
+/// # References
+///
+/// - [pidfd_getfd(2)](https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html)
+#[inline]
+#[doc(alias = "pidfd_getfd")]
+pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
+    pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())
+}
+
+/// The process's id, as `/proc/thread-self/fdinfo` tells it.
+///
+/// # Errors
+///
+/// - `SRCH`: the process has ended and was waited for, or has no id in this PID namespace.
+/// - `INVAL`: not a pidfd.
+/// - `NOENT`: `/proc` is not mounted.
+///
+/// # References
+///
+/// - [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html),
+///   [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
+#[inline]
+pub fn pid(pidfd: impl AsFd) -> Result<Pid, Errno> {
+    let dir = open_read(CWD, "/proc/thread-self/fdinfo")?;
+    let mut buf = [0; 1024];
+    let info = read_all(dir, DecInt::from_fd(pidfd), &mut buf)?;
+    let mut lines = info.split(|byte| *byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(b"Pid:\t"));
+    match line.ok_or(Errno::INVAL)? {
+        b"-1" | b"0" => Err(Errno::SRCH),
+        digits => i32::try_from(number(digits)?)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(Errno::INVAL),
+    }
+}
+
+/// One process for all time since the machine was started: its id, and when it was started.
+///
+/// Two plain numbers, to be written into shared memory. They belong to a PID namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The process id.
+    pub pid: Pid,
+    /// Clock ticks (1/100 s) from the start of the machine to the start of the process: field 22 of
+    /// `/proc/PID/stat`.
+    pub start_time: u64,
+}
+
+/// The identity of a process that has not been waited for.
+///
+/// # Errors
+///
+/// Those of [`pid`]; `SRCH` also if it was waited for meanwhile. `ACCESS`, `NOENT`: `/proc` does
+/// not show it (`hidepid`).
+///
+/// # References
+///
+/// - [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html)
+#[inline]
+pub fn identity(pidfd: impl AsFd) -> Result<Identity, Errno> {
+    let pidfd = pidfd.as_fd();
+    let id = pid(pidfd)?;
+    let start_time = start_time(id)?;
+    // It still has its id, so that what was read in between is about it.
+    pid(pidfd)?;
+    Ok(Identity {
+        pid: id,
+        start_time,
+    })
+}
+
+/// Opens the process with this identity, if it has not been waited for.
+///
+/// # Errors
+///
+/// - `SRCH`: it is gone, whoever has its id now.
+/// - `MFILE`, `NFILE`: no descriptor is free in the process, or in the system.
+/// - and those of [`identity`].
+#[inline]
+pub fn open_identity(wanted: Identity) -> Result<OwnedFd, Errno> {
+    let pidfd = open(wanted.pid, Flags::empty())?;
+    if identity(&pidfd)? == wanted {
+        Ok(pidfd)
+    } else {
+        Err(Errno::SRCH)
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`. Field 2 is a name in parentheses, which may contain any.
+fn start_time(pid: Pid) -> Result<u64, Errno> {
+    let proc = open_read(CWD, "/proc")?;
+    let dir = open_read(proc, DecInt::new(pid.as_raw_nonzero().get()))?;
+    let mut buf = [0; 1024];
+    let stat = read_all(dir, "stat", &mut buf)?;
+    let mut parts = stat.rsplit(|byte| *byte == b')');
+    let mut fields = parts.next().unwrap_or(stat).split(|byte| *byte == b' ');
+    // What follows the name starts with a space, then field 3.
+    number(fields.nth(22 - 2).ok_or(Errno::INVAL)?)
+}
+
+fn open_read(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
+    openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The start of a file in `/proc`, which gives all that fits at the first read.
+fn read_all(dir: OwnedFd, path: impl Arg, buf: &mut [u8]) -> Result<&[u8], Errno> {
+    let file = open_read(dir, path)?;
+    let len = rustix::io::read(&file, &mut *buf)?;
+    buf.get(..len).ok_or(Errno::INVAL)
+}
+
+fn number(digits: &[u8]) -> Result<u64, Errno> {
+    core::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(Errno::INVAL)
+}

@@ -1,7 +1,7 @@
 //! The kernel structures that linux-raw-sys lacks, in the kernel's own names and field order.
 //!
 //! Mirrors `include/uapi/asm-generic/{ipcbuf,msgbuf,sembuf,shmbuf}.h` and
-//! `include/uapi/linux/{msg,sem,shm}.h` with the deviations of each architecture. The sizes are
+//! `include/uapi/linux/{msg,sem,shm,signalfd}.h` with the deviations of each architecture. The sizes are
 //! asserted below; `tests/abi.rs` compares every offset with the installed headers.
 
 use core::ffi::{c_int, c_long, c_uint, c_ulong, c_ushort};
@@ -169,6 +169,35 @@ pub struct mq_attr {
     pub reserved: [c_long; 4],
 }
 
+/// `struct signalfd_siginfo`, the same on every architecture.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct signalfd_siginfo {
+    pub ssi_signo: u32,
+    pub ssi_errno: i32,
+    pub ssi_code: i32,
+    pub ssi_pid: u32,
+    pub ssi_uid: u32,
+    pub ssi_fd: i32,
+    pub ssi_tid: u32,
+    pub ssi_band: u32,
+    pub ssi_overrun: u32,
+    pub ssi_trapno: u32,
+    pub ssi_status: i32,
+    pub ssi_int: i32,
+    pub ssi_ptr: u64,
+    pub ssi_utime: u64,
+    pub ssi_stime: u64,
+    pub ssi_addr: u64,
+    pub ssi_addr_lsb: u16,
+    pub pad2: u16,
+    pub ssi_syscall: i32,
+    pub ssi_call_addr: u64,
+    pub ssi_arch: u32,
+    pub pad: [u8; 28],
+}
+
+const_assert_eq!(size_of::<signalfd_siginfo>(), 128);
 const_assert_eq!(size_of::<mq_attr>(), size_of::<[c_long; 8]>());
 const_assert_eq!(size_of::<msginfo>(), 32);
 const_assert_eq!(size_of::<seminfo>(), 40);

@@ -1,4 +1,20 @@
 //! Notification: waiting for events, many at a time, as descriptors.
+//!
+//! Built on [`linipc_core::event`], whose table says which to use when. The handles own their
+//! descriptor, and convert from and to [`OwnedFd`](std::os::fd::OwnedFd) to be sent or stored.
+//!
+//! What a handle makes is non-blocking in the kernel, and the handle waits with poll(2); so its
+//! descriptor can be put into an event loop as it is. A descriptor that comes from elsewhere is
+//! used as it is: if it is blocking, the try and deadline forms can wait, too. Make it non-blocking
+//! with [`PipeExt::set_nonblocking`](crate::pipe::PipeExt::set_nonblocking) before.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use linipc_core::Errno;
+use linipc_core::event::poll::{PollFd, PollFlags};
+
+use crate::Deadline;
 
 pub mod epoll;
 pub mod eventfd;
@@ -6,3 +22,59 @@ pub mod pidfd;
 pub mod poll;
 pub mod signalfd;
 pub mod timerfd;
+
+/// The conversions of a handle that is a descriptor and nothing else.
+macro_rules! descriptor {
+    ($handle:ident) => {
+        impl std::os::fd::AsFd for $handle {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                std::os::fd::AsFd::as_fd(&self.0)
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $handle {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                std::os::fd::AsRawFd::as_raw_fd(&self.0)
+            }
+        }
+
+        impl From<$handle> for std::os::fd::OwnedFd {
+            fn from(handle: $handle) -> Self {
+                handle.0
+            }
+        }
+
+        impl From<std::os::fd::OwnedFd> for $handle {
+            /// Nothing is checked before it is used.
+            fn from(fd: std::os::fd::OwnedFd) -> Self {
+                Self(fd)
+            }
+        }
+    };
+}
+use descriptor;
+
+/// Makes `attempt` until it does not fail with `AGAIN`; before each new one waits for `events`.
+fn when_ready<T>(
+    fd: BorrowedFd<'_>,
+    events: PollFlags,
+    deadline: Deadline,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+) -> io::Result<T> {
+    loop {
+        match attempt() {
+            Err(Errno::AGAIN) => wait_ready(fd, events, deadline)?,
+            Err(Errno::INTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// Waits until `fd` is ready for `events`; `TIMEDOUT` at the deadline.
+fn wait_ready(fd: impl AsFd, events: PollFlags, deadline: Deadline) -> io::Result<()> {
+    let mut fds = [PollFd::new(&fd, events)];
+    match poll::poll(&mut fds, deadline)? {
+        0 => Err(Errno::TIMEDOUT.into()),
+        _ => Ok(()),
+    }
+}
