@@ -341,7 +341,8 @@ fn set(fd: impl AsFd, cmd: u32, range: Range, kind: c_int) -> Result<(), Errno> 
 /// its open(2), unless that is non-blocking, and this process gets a signal: `SIGIO`, which kills
 /// who does not handle it. Choose another with [`set_lease_signal`], block it, and read it from a
 /// signalfd, which names the descriptor. Then make the file consistent and give the lease up, or
-/// make it shared; who takes longer than `fs.lease-break-time` (45 s) loses it.
+/// make it shared; who takes longer than `fs.lease-break-time` (45 s) loses it. It belongs to the
+/// open file description, as [`flock`] does.
 ///
 /// # Errors
 ///
