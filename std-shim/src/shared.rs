@@ -128,7 +128,12 @@ impl<T: Plain> OpenOptions<T> {
             .create_new(self.create_new)
             .mode(self.mode)
             .open(path)?;
-        let mut shared = Shared::attach(file, self.initial)?;
+        let mut shared = Shared::attach(file, self.initial).inspect_err(|_| {
+            if self.create_new {
+                // Nobody but us can want the file.
+                let _ = fs::remove_file(path);
+            }
+        })?;
         shared.unlink_on_drop = self.unlink_on_drop.then(|| path.to_owned());
         Ok(shared)
     }
