@@ -4,6 +4,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ fn make<T: Plain>(initial: T) -> Shared<T> {
 fn map<T: Plain>() -> Region {
     let file = File::options().read(true).write(true).open(PATH).unwrap();
     Region::shared(file, 0, Variable::<T>::LEN, Access::READ | Access::WRITE).unwrap()
+}
+
+fn duplicate(fd: impl AsFd) -> File {
+    File::from(fd.as_fd().try_clone_to_owned().unwrap())
 }
 
 fn mismatch<T>(opened: io::Result<Shared<T>>) -> Mismatch {
@@ -174,6 +179,8 @@ fn a_descriptor_leads_to_the_variable() {
         assert_eq!(here.get().unwrap(), -5);
         let refused = OpenOptions::new().create_new(0_i64).open_fd(&here);
         assert_eq!(errno(&refused.unwrap_err()), Some(Errno::EXIST));
+        let truncated = duplicate(&here).set_len(0).unwrap_err();
+        assert_eq!(errno(&truncated), Some(Errno::PERM));
         let (reader, _writer) = io::pipe().unwrap();
         Shared::<i64>::open_fd(&reader).unwrap_err();
     });

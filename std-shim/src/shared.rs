@@ -32,8 +32,10 @@
 //! - A handle that is used while another one of the same thread is in [`Shared::update`] waits for
 //!   ever. So does [`Shared::update`] when its closure forks and the child returns from it.
 //! - Who can write the file can put any bytes there, and can truncate it, which makes the next
-//!   access raise `SIGBUS`. Its permissions are the trust. [`Shared::anonymous`] cannot be
-//!   truncated.
+//!   access raise `SIGBUS`. Its permissions are the trust. [`Shared::anonymous`] is sealed against
+//!   truncation; of a stranger's descriptor ask that with [`Memfd::require`].
+//! - A child after fork(2) that neither uses nor drops the inherited handle keeps alive what its
+//!   parent had locked when that was killed.
 //! - Locks of network file systems do not order the memory of different machines.
 
 use std::fs::{self, File};
@@ -48,7 +50,6 @@ use std::time::Duration;
 use linipc_core::Errno;
 use linipc_core::io::retry_on_intr;
 use linipc_core::map::{self, Access, Region};
-use linipc_core::memfd;
 use linipc_core::shared::variable::Variable;
 
 pub use linipc_core::shared::variable::{Mismatch, Plain};
@@ -56,6 +57,7 @@ pub use linipc_core::shared::variable::{Mismatch, Plain};
 use crate::Deadline;
 use crate::futex;
 use crate::lock::{Guard, Kind, Range};
+use crate::memfd::{Memfd, MemfdOptions};
 
 /// How to open a variable.
 #[derive(Debug, Clone)]
@@ -174,7 +176,10 @@ impl<T: Plain> Shared<T> {
     ///
     /// Those of memfd_create(2). `NOSPC`, `NOMEM`: no memory.
     pub fn anonymous(initial: T) -> io::Result<Self> {
-        let memory = memfd::create(c"linipc-shared", memfd::Flags::CLOEXEC)?;
+        let memory = MemfdOptions::new()
+            .size(Variable::<T>::LEN as u64)
+            .seals(Memfd::FIXED_LENGTH)
+            .create("linipc-shared")?;
         Self::attach(memory.into(), Some(initial))
     }
 
