@@ -30,7 +30,9 @@
 //! # Pitfalls
 //!
 //! - A handle that is used while another one of the same thread is in [`Shared::update`] waits for
-//!   ever. So does [`Shared::update`] when its closure forks and the child returns from it.
+//!   ever.
+//! - A child that is forked in the closure of [`Shared::update`] must not return from it: both
+//!   would write, and the first to do so would unlock for both.
 //! - Who can write the file can put any bytes there, and can truncate it, which makes the next
 //!   access raise `SIGBUS`. Its permissions are the trust. [`Shared::anonymous`] is sealed against
 //!   truncation; of a stranger's descriptor ask that with [`Memfd::require`].
