@@ -63,6 +63,9 @@ use super::unix::Credentials;
 use super::{RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketAddrArg, SocketAddrStorage};
 use crate::sys::call;
 
+/// For `RLIMIT_NOFILE`, the limit behind [`Error::Refused`] and `TOOMANYREFS`.
+pub use rustix::process::{Resource, getrlimit};
+
 /// `SCM_MAX_FD`: the most descriptors that the kernel takes in one message.
 #[doc(alias = "SCM_MAX_FD")]
 pub const MAX_FDS: usize = 253;

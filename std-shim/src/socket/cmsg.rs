@@ -310,10 +310,8 @@ fn take(message: core::Received<'_>, max_fds: usize) -> io::Result<Received> {
 fn to_io(error: Error) -> io::Error {
     match error {
         Error::Errno(errno) => errno.into(),
-        Error::Refused => {
-            nofile(Errno::MFILE, "open descriptors").unwrap_or_else(|| Errno::MFILE.into())
-        }
-        error => io::Error::new(io::ErrorKind::InvalidData, error),
+        Error::Refused => nofile(Errno::MFILE, "open descriptors"),
+        Error::Truncated => io::Error::new(io::ErrorKind::InvalidData, error),
     }
 }
 
@@ -327,23 +325,21 @@ fn list_to_io(error: ListError) -> io::Error {
 
 /// `TOOMANYREFS` with its limit; any other as it is.
 fn in_flight(errno: Errno) -> io::Error {
-    (errno == Errno::TOOMANYREFS)
-        .then(|| nofile(errno, "descriptors that are sent and not yet received"))
-        .flatten()
-        .unwrap_or_else(|| errno.into())
+    match errno {
+        Errno::TOOMANYREFS => nofile(errno, "descriptors that are sent and not yet received"),
+        errno => errno.into(),
+    }
 }
 
 /// The limit of open descriptors, as the reason of `errno`.
-fn nofile(errno: Errno, what: &'static str) -> Option<io::Error> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
+fn nofile(errno: Errno, what: &'static str) -> io::Error {
     let limit = Limit {
         errno,
         what,
-        value: line.split_whitespace().next()?.parse().ok()?,
+        value: core::getrlimit(core::Resource::Nofile)
+            .current
+            .unwrap_or(u64::MAX),
         setting: "RLIMIT_NOFILE",
     };
-    Some(limit.into())
+    limit.into()
 }

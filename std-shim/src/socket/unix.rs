@@ -497,7 +497,7 @@ impl Seqpacket {
     ///
     /// # Errors
     ///
-    /// `NOTCONN`: not connected.
+    /// None in practice.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let how = match how {
             Shutdown::Read => socket::Shutdown::Read,
