@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use linipc_core::Errno;
-use linipc_core::socket::{PollFd, PollFlags, Timespec, poll};
 
 use crate::Deadline;
+use crate::event::poll::{PollFd, PollFlags, poll};
 
 pub mod cmsg;
 pub mod inet;
@@ -35,14 +35,9 @@ fn when_ready<T, E: From<Errno> + PartialEq>(
 
 /// Waits until `socket` is ready for one of `events`, or has an error.
 fn wait(socket: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<()> {
-    loop {
-        let left = deadline.remaining();
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::from_borrowed_fd(socket, events)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => return Err(Errno::TIMEDOUT.into()),
-            Err(Errno::INTR) => {}
-            done => return done.map(drop).map_err(io::Error::from),
-        }
+    let mut fds = [PollFd::from_borrowed_fd(socket, events)];
+    match poll(&mut fds, deadline)? {
+        0 => Err(Errno::TIMEDOUT.into()),
+        _ => Ok(()),
     }
 }
