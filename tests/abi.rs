@@ -1,0 +1,185 @@
+//! Our kernel structures and constants against the installed kernel headers.
+//!
+//! A C program prints the size of each structure, the offset of each field and each constant as
+//! the headers have them; they must be ours.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::mem::{offset_of, size_of};
+
+use linipc_core::sys::abi;
+
+/// What is compared: a C expression, and our value for it.
+type Expected = BTreeMap<String, i128>;
+
+/// Enters the size of a structure and the offsets of its fields, which have the C names.
+macro_rules! structure {
+    ($expected:ident, $c:literal = $rust:ty { $($field:ident),* $(,)? }) => {
+        $expected.insert(format!("sizeof(struct {})", $c), size_of::<$rust>() as i128);
+        $($expected.insert(
+            format!("offsetof(struct {}, {})", $c, stringify!($field)),
+            offset_of!($rust, $field) as i128,
+        );)*
+    };
+}
+
+/// Enters constants, which have the C names.
+macro_rules! constants {
+    ($expected:ident, $($name:ident),* $(,)?) => {
+        $($expected.insert(stringify!($name).to_owned(), abi::$name as i128);)*
+    };
+}
+
+/// Compiles a program that prints the value of each expression, and compares.
+fn compare(name: &str, headers: &[&str], expected: &Expected) {
+    let mut source = String::from("#define _GNU_SOURCE\n#include <stdio.h>\n#include <stddef.h>\n");
+    for header in headers {
+        writeln!(source, "#include <{header}>").unwrap();
+    }
+    source.push_str("int main(void) {\n");
+    for expression in expected.keys() {
+        writeln!(
+            source,
+            "    printf(\"%lld\\n\", (long long)({expression}));"
+        )
+        .unwrap();
+    }
+    source.push_str("    return 0;\n}\n");
+    let program = support::compile_c(name, &source);
+    let printed = support::run(&mut program.command());
+    let printed: Vec<i128> = printed.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(printed.len(), expected.len());
+    let differ: Vec<String> = expected
+        .iter()
+        .zip(printed)
+        .filter(|((_, ours), theirs)| **ours != *theirs)
+        .map(|((expression, ours), theirs)| format!("{expression}: {theirs}, here {ours}"))
+        .collect();
+    assert!(differ.is_empty(), "{differ:#?}");
+}
+
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn system_v_structures_and_constants() {
+    let mut expected = Expected::new();
+    structure!(
+        expected,
+        "ipc64_perm" = abi::ipc64_perm {
+            key,
+            uid,
+            gid,
+            cuid,
+            cgid,
+            mode,
+            seq
+        }
+    );
+    structure!(
+        expected,
+        "msqid64_ds" = abi::msqid64_ds {
+            msg_perm,
+            msg_stime,
+            msg_rtime,
+            msg_ctime,
+            msg_cbytes,
+            msg_qnum,
+            msg_qbytes,
+            msg_lspid,
+            msg_lrpid,
+        }
+    );
+    structure!(
+        expected,
+        "msginfo" = abi::msginfo {
+            msgpool,
+            msgmap,
+            msgmax,
+            msgmnb,
+            msgmni,
+            msgssz,
+            msgtql,
+            msgseg,
+        }
+    );
+    structure!(
+        expected,
+        "shmid64_ds" = abi::shmid64_ds {
+            shm_perm,
+            shm_segsz,
+            shm_atime,
+            shm_dtime,
+            shm_ctime,
+            shm_cpid,
+            shm_lpid,
+            shm_nattch,
+        }
+    );
+    structure!(
+        expected,
+        "shminfo64" = abi::shminfo64 {
+            shmmax,
+            shmmin,
+            shmmni,
+            shmseg,
+            shmall
+        }
+    );
+    structure!(
+        expected,
+        "shm_info" = abi::shm_info {
+            used_ids,
+            shm_tot,
+            shm_rss,
+            shm_swp,
+            swap_attempts,
+            swap_successes,
+        }
+    );
+    structure!(
+        expected,
+        "semid64_ds" = abi::semid64_ds {
+            sem_perm,
+            sem_otime,
+            sem_ctime,
+            sem_nsems,
+        }
+    );
+    structure!(
+        expected,
+        "seminfo" = abi::seminfo {
+            semmap,
+            semmni,
+            semmns,
+            semmnu,
+            semmsl,
+            semopm,
+            semume,
+            semusz,
+            semvmx,
+            semaem,
+        }
+    );
+    compare(
+        "abi-sysv",
+        &["linux/ipc.h", "linux/msg.h", "linux/sem.h", "linux/shm.h"],
+        &expected,
+    );
+}
+
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn posix_queue_structures() {
+    let mut expected = Expected::new();
+    structure!(
+        expected,
+        "mq_attr" = abi::mq_attr {
+            mq_flags,
+            mq_maxmsg,
+            mq_msgsize,
+            mq_curmsgs
+        }
+    );
+    compare("abi-mq", &["linux/mqueue.h"], &expected);
+}
