@@ -1,8 +1,18 @@
-//! A System V queue and a POSIX queue
+//! Two processes without libc talk through a System V queue, a semaphore and a FIFO.
+//!
+//! `mechanisms PATH give` and `mechanisms PATH take`, started in this order or the other: `PATH` is
+//! the FIFO, and the key of the other two comes from it. The giver sends one message through each;
+//! the taker prints them, removes everything, and ends with 0. Errors are told as an exit code.
+
 #![no_std]
 #![no_main]
 
+use core::ffi::CStr;
+
+use linipc_core::fd::BorrowedFd;
+use linipc_core::fifo::{self, End};
 use linipc_core::sysv::msg::{self, Message, Receive, Select, Send};
+use linipc_core::sysv::sem::{self, Op};
 use linipc_core::sysv::{self, Create, Mode};
 use linipc_core::{Errno, io};
 use linipc_static::{Args, entry};
@@ -10,15 +20,57 @@ use linipc_static::{Args, entry};
 entry!(main);
 
 fn main(args: Args) -> u8 {
-    match run(args) { Ok(()) => 0, Err(e) => e.raw_os_error() as u8 }
+    let done = match (args.get(1), args.get(2).map(CStr::to_bytes)) {
+        (Some(path), Some(b"give")) => give(path),
+        (Some(path), Some(b"take")) => take(path),
+        _ => Err(Errno::INVAL),
+    };
+    done.map_or_else(|error| error.raw_os_error() as u8, |()| 0)
 }
-fn run(args: Args) -> Result<(), Errno> {
-    let path = args.get(1).ok_or(Errno::INVAL)?;
-    let key = sysv::ftok(path, 1)?;
-    let id = msg::get(key, Create::Open(Mode::RUSR|Mode::WUSR))?;
-    msg::send(id, &Message::new(1, *b"hello"), Send::empty())?;
-    let mut m = Message::new(0, [0; 64]);
-    let n = msg::receive(id, &mut m, Select::First, Receive::empty())?;
-    io::write(unsafe { linipc_core::fd::BorrowedFd::borrow_raw(1) }, m.text.get(..n).unwrap_or(&[]))?;
-    msg::remove(id)
+
+/// The queue and the semaphore, whoever comes first.
+fn objects(path: &CStr) -> Result<(msg::Id, sem::Id), Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    match fifo::create(path, mode) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    let key = sysv::ftok(path, b'm')?;
+    Ok((
+        msg::get(key, Create::Open(mode))?,
+        sem::get(key, 1, Create::Open(mode))?,
+    ))
+}
+
+fn give(path: &CStr) -> Result<(), Errno> {
+    let (queue, semaphore) = objects(path)?;
+    msg::send(queue, &Message::new(1, *b"a message\n"), Send::empty())?;
+    sem::op(semaphore, &[Op::new(0, 1)])?;
+    let writer = fifo::open(path, End::Writer, fifo::Flags::empty())?;
+    io::write(&writer, b"a line through the FIFO\n")?;
+    Ok(())
+}
+
+fn take(path: &CStr) -> Result<(), Errno> {
+    let (queue, semaphore) = objects(path)?;
+    sem::op(semaphore, &[Op::new(0, -1)])?;
+    let mut message = Message::new(0, [0; 64]);
+    let len = msg::receive(queue, &mut message, Select::Type(1), Receive::empty())?;
+    print(message.text.get(..len))?;
+
+    let reader = fifo::open(path, End::Reader, fifo::Flags::empty())?;
+    let mut line = [0; 64];
+    let len = io::read(&reader, &mut line)?;
+    print(line.get(..len))?;
+
+    fifo::unlink(path)?;
+    sem::remove(semaphore)?;
+    msg::remove(queue)
+}
+
+fn print(text: Option<&[u8]>) -> Result<(), Errno> {
+    // SAFETY: Whoever started this program left it a standard output, and nothing closes it.
+    let stdout = unsafe { BorrowedFd::borrow_raw(1) };
+    io::write(stdout, text.ok_or(Errno::INVAL)?)?;
+    Ok(())
 }
