@@ -26,7 +26,7 @@
 //!
 //! Writing changes memory that some program believes in. If that is this process, it can change
 //! what a reference promises not to change; if it is another, it can make that one do anything. So
-//! the caller of [`write`] and [`writev`] must know what is there.
+//! the caller of [`write()`] and [`writev`] must know what is there.
 //!
 //! # Pitfalls
 //!

@@ -1,7 +1,7 @@
 //! Futexes: sleeping on a word of memory until somebody wakes the sleepers.
 //!
 //! Built on [`linipc_core::futex`], which has the pitfalls. Its [`Futex`] wakes; the waits here
-//! begin again after a signal and take a [`Deadline`](crate::Deadline), on the clock that
+//! begin again after a signal and take a [`Deadline`], on the clock that
 //! [`Instant`](std::time::Instant) has.
 //!
 //! ```

@@ -2,7 +2,7 @@
 //!
 //! `isolated!(|| …)` runs its body in a child process that has its own IPC and mount namespace (and
 //! user namespace, when the tests do not run as root) with an empty `/dev/shm` and an empty queue
-//! file system at `mqueue_dir()`. The child has one thread, so the body may fork: `peer(|| …)` is a
+//! file system at `mqueue_dir()`. Its other thread only waits for the test, so the body may fork: `peer(|| …)` is a
 //! second process. When the body is done, the child checks that it left no object and no process.
 
 #![allow(dead_code, reason = "each test file uses its part")]
@@ -165,11 +165,12 @@ pub struct Peer {
 }
 
 /// Forks a process that runs `body`, and fails if it panics. Only inside `isolated!`, where the
-/// process has one thread.
+/// process has no other thread that works.
 #[must_use]
 pub fn peer(body: impl FnOnce()) -> Peer {
     let parent = process::id();
-    // SAFETY: This process has one thread (`--test-threads=1`), so the child may do anything.
+    // SAFETY: The harness's other thread only waits for this one, holding no lock (`--test-threads=1`),
+    // so the child may do anything.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
         0 => {

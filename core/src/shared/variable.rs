@@ -139,18 +139,20 @@ impl<'a, T: Plain> Variable<'a, T> {
     pub const LEN: usize = HEADER_LEN + 2 * Self::STRIDE;
 
     /// What a new header is.
-    const HEADER: [u8; HEADER_LEN] = {
+    fn header() -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
-        let (_, fields) = header.split_at_mut(VERSION_AT);
-        let (version, fields) = fields.split_at_mut(GENERATION_AT - VERSION_AT);
-        version.copy_from_slice(&VERSION.to_ne_bytes());
-        let (_, fields) = fields.split_at_mut(SIZE_AT - GENERATION_AT);
-        let (size, _) = fields.split_at_mut(size_of::<u64>());
-        size.copy_from_slice(&(size_of::<T>() as u64).to_ne_bytes());
-        let (magic, _) = header.split_at_mut(MAGIC.len());
-        magic.copy_from_slice(&MAGIC);
+        let fields: [(usize, &[u8]); 3] = [
+            (MAGIC_AT, &MAGIC),
+            (VERSION_AT, &VERSION.to_ne_bytes()),
+            (SIZE_AT, &(size_of::<T>() as u64).to_ne_bytes()),
+        ];
+        for (at, field) in fields {
+            for (to, from) in header.iter_mut().skip(at).zip(field) {
+                *to = *from;
+            }
+        }
         header
-    };
+    }
 
     /// A view of the variable at the start of `bytes`. What is there is not looked at.
     ///
@@ -177,7 +179,8 @@ impl<'a, T: Plain> Variable<'a, T> {
         let magic = self.bytes.atomic_u64(MAGIC_AT)?;
         // Relaxed: only takes a former variable away, under the caller's lock.
         magic.store(0, Ordering::Relaxed);
-        let (_, fields) = Self::HEADER.split_at(VERSION_AT);
+        let header = Self::header();
+        let (_, fields) = header.split_at(VERSION_AT);
         self.bytes.write(VERSION_AT, fields)?;
         self.write_copy(0, &initial)?;
         // (M1)
@@ -197,8 +200,8 @@ impl<'a, T: Plain> Variable<'a, T> {
         self.bytes.read(0, &mut header)?;
         if magic != u64::from_ne_bytes(MAGIC) {
             // A maker that was killed left bytes of a new header, among zeros.
-            let mut fields = header.iter().zip(&Self::HEADER);
-            let blank = fields.all(|(found, new)| *found == 0 || found == new);
+            let mut fields = header.iter().zip(Self::header());
+            let blank = fields.all(|(found, new)| *found == 0 || *found == new);
             return Ok(Err(if blank {
                 Mismatch::Blank
             } else {

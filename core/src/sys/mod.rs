@@ -1,6 +1,6 @@
 //! The raw system calls: the only assembly of the crate.
 //!
-//! [`call!`] makes one system call, with its number from linux-raw-sys, and gives what the kernel
+//! `call!` makes one system call, with its number from linux-raw-sys, and gives what the kernel
 //! returned as `Result<usize, Errno>`. The expression is one unsafe operation. Its contract, which
 //! every `SAFETY` comment beside a `call!` answers: each pointer argument is valid for the reads
 //! and writes that the call's man page names, for as long as the kernel uses it, and the call
