@@ -1,0 +1,435 @@
+//! The program `linipc compare`, as a user runs it.
+//!
+//! It is built here with the cargo that runs the tests, unless `LINIPC_PROGRAM` is the path of one.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::eventually;
+
+const NAMES: [&str; 16] = [
+    "file-lock",
+    "shared-variable",
+    "shm-sysv",
+    "shm-posix",
+    "memfd",
+    "sem-sysv",
+    "sem-posix",
+    "pipe",
+    "fifo",
+    "mq-sysv",
+    "mq-posix",
+    "unix-stream",
+    "unix-seqpacket",
+    "unix-dgram",
+    "tcp",
+    "udp",
+];
+
+/// The built program.
+fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("LINIPC_PROGRAM") {
+        return path.into();
+    }
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--locked",
+            "-p",
+            "linipc",
+            "--features",
+            "cli",
+            "--bin",
+            "linipc",
+        ])
+        .arg("--message-format=json")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo build: {errors}");
+    let path = messages
+        .split("\"executable\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    path.expect("cargo names the executable").into()
+}
+
+/// A folder for the program's temporary files, empty afterwards, and for the files of a test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("linipc-{test}-{}", std::process::id()));
+        fs::create_dir_all(path.join("tmp")).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn compare(&self, arguments: &[&str], file: Option<&Path>) -> Command {
+        let mut command = Command::new(program());
+        command.arg("compare").args(arguments).args(file);
+        command
+            .env("TMPDIR", self.0.join("tmp"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn check_empty(&self) {
+        let left: Vec<_> = fs::read_dir(self.0.join("tmp")).unwrap().collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The keys and values of a flat JSON object; strings keep their quotes.
+fn object(line: &str) -> BTreeMap<String, String> {
+    let inner = line.strip_prefix('{').unwrap().strip_suffix('}').unwrap();
+    let (mut parts, mut quoted, mut escaped) = (vec![String::new()], false, false);
+    for c in inner.chars() {
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        match c {
+            ',' | ':' if !quoted => parts.push(String::new()),
+            c => parts.last_mut().unwrap().push(c),
+        }
+    }
+    let unquote = |key: &str| key.trim_matches('"').to_owned();
+    let pairs = parts.chunks_exact(2);
+    pairs
+        .map(|pair| (unquote(&pair[0]), pair[1].clone()))
+        .collect()
+}
+
+fn rows(output: &Output) -> Vec<BTreeMap<String, String>> {
+    text(&output.stdout).lines().map(object).collect()
+}
+
+const KEYS: [&str; 6] = [
+    "bytes",
+    "gib_per_s",
+    "mechanism",
+    "rtt_ns_median",
+    "rtt_ns_p99",
+    "verified",
+];
+
+/// Every mechanism carries a file of `len` bytes; `None` is the program itself.
+fn all_carry(test: &str, len: Option<usize>) {
+    let folder = Folder::new(test);
+    let file = len.map(|len| {
+        let bytes: Vec<u8> = (0..len).map(|i| (i * i / 251) as u8).collect();
+        folder.file("file", &bytes)
+    });
+    let len = len.unwrap_or_else(|| fs::metadata(program()).unwrap().len() as usize);
+    let output = folder
+        .compare(&["--json"], file.as_deref())
+        .output()
+        .unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+    let rows = rows(&output);
+    for row in &rows {
+        assert_eq!(row.keys().collect::<Vec<_>>(), KEYS);
+        assert_eq!(
+            (&*row["verified"], &row["bytes"]),
+            ("true", &len.to_string())
+        );
+        let speed: f64 = row["gib_per_s"].parse().unwrap();
+        assert_eq!(speed > 0.0, len > 1_000_000, "{row:?}");
+        let median: u64 = row["rtt_ns_median"].parse().unwrap();
+        let p99: u64 = row["rtt_ns_p99"].parse().unwrap();
+        assert!(0 < median && median <= p99);
+    }
+    let names = rows
+        .iter()
+        .map(|row| row["mechanism"].trim_matches('"').to_owned());
+    assert_eq!(names.collect::<Vec<_>>(), NAMES);
+    folder.check_empty();
+}
+
+#[test]
+fn all_carry_an_empty_file() {
+    isolated!(|| all_carry("empty", Some(0)));
+}
+
+#[test]
+fn all_carry_one_byte() {
+    isolated!(|| all_carry("byte", Some(1)));
+}
+
+#[test]
+fn all_carry_a_file_that_fits_no_chunk() {
+    isolated!(|| all_carry("odd", Some(3 * 1024 * 1024 + 17)));
+}
+
+#[test]
+fn all_carry_the_program_itself() {
+    isolated!(|| all_carry("self", None));
+}
+
+#[test]
+fn only_the_chosen_run_in_the_chosen_order() {
+    isolated!(|| {
+        let folder = Folder::new("only");
+        let output = folder
+            .compare(&["--json", "--only", "tcp,pipe", "--only=tcp"], None)
+            .output()
+            .unwrap();
+        let rows = rows(&output);
+        let names: Vec<_> = rows.iter().map(|row| &*row["mechanism"]).collect();
+        assert_eq!(names, ["\"tcp\"", "\"pipe\""]);
+        assert!(output.status.success());
+    });
+}
+
+#[test]
+fn a_table_on_stdout_and_a_line_for_each_on_stderr() {
+    isolated!(|| {
+        let folder = Folder::new("table");
+        let file = folder.file("file", &[7; 12345]);
+        let output = folder
+            .compare(&["--only", "pipe,mq-sysv"], Some(&file))
+            .output()
+            .unwrap();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{err}");
+        assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+        for name in ["pipe", "mq-sysv"] {
+            let row = out.lines().find(|line| line.contains(name)).unwrap();
+            assert!(row.contains("12345") && row.contains("yes"), "{row}");
+        }
+        let lines: Vec<_> = err.lines().collect();
+        assert_eq!(lines, ["[ 1/2] pipe: verified", "[ 2/2] mq-sysv: verified"]);
+    });
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused() {
+    isolated!(|| {
+        let folder = Folder::new("refused");
+        let fifo = folder.0.join("fifo");
+        let name = support::c_string(fifo.to_str().unwrap());
+        // SAFETY: `name` is a null-terminated string.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        for (file, why) in [
+            (folder.0.join("missing"), "No such file"),
+            (folder.0.clone(), "is a directory"),
+            (fifo, "not a regular file"),
+            ("/dev/null".into(), "not a regular file"),
+        ] {
+            let output = folder.compare(&[], Some(&file)).output().unwrap();
+            let err = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{err}");
+            assert!(
+                err.contains(file.to_str().unwrap()) && err.contains(why),
+                "{err}"
+            );
+            assert!(output.stdout.is_empty());
+        }
+        folder.check_empty();
+    });
+}
+
+#[test]
+fn a_mechanism_that_does_not_exist_is_named() {
+    isolated!(|| {
+        let folder = Folder::new("unknown");
+        for only in ["pipes", "pipe,", ","] {
+            let output = folder.compare(&["--only", only], None).output().unwrap();
+            let err = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{err}");
+            assert!(err.contains("--only") && err.contains("mq-sysv"), "{err}");
+            assert!(output.stdout.is_empty());
+        }
+    });
+}
+
+/// A comparison that cannot end, since the receiver of its first mechanism is stopped.
+struct Running {
+    folder: Folder,
+    child: Child,
+    sender: Pid,
+    receiver: Pid,
+}
+
+impl Running {
+    fn start(test: &str, only: &str) -> Self {
+        let folder = Folder::new(test);
+        // Longer than what any mechanism holds.
+        let file = folder.file("file", &vec![1; 32 << 20]);
+        let child = folder
+            .compare(&["--json", "--only", only], Some(&file))
+            .spawn()
+            .unwrap();
+        let peer = |side| {
+            let mut found = None;
+            eventually("the peers start", || {
+                found = peer_of(child.id(), side);
+                found.is_some()
+            });
+            found.unwrap()
+        };
+        let receiver = peer("receiver");
+        kill_process(receiver, Signal::STOP).unwrap();
+        Self {
+            sender: peer("sender"),
+            receiver,
+            folder,
+            child,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end, after which no peer may be there.
+    fn end(self) -> Output {
+        let output = self.child.wait_with_output().unwrap();
+        for peer in [self.sender, self.receiver] {
+            eventually("the peers are gone", || {
+                rustix::process::test_kill_process(peer).is_err()
+            });
+        }
+        self.folder.check_empty();
+        output
+    }
+}
+
+/// The child of process `parent` that is this side of a mechanism.
+fn peer_of(parent: u32, side: &str) -> Option<Pid> {
+    fs::read_dir("/proc").unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        let stat = fs::read_to_string(path.join("stat")).ok()?;
+        let mut fields = stat.rsplit(") ").next()?.split(' ');
+        let child = fields.nth(1)? == parent.to_string();
+        let command = fs::read(path.join("cmdline")).ok()?;
+        let ours = command.split(|byte| *byte == 0).nth(2)? == side.as_bytes();
+        let pid = path.file_name()?.to_str()?.parse().ok()?;
+        (child && ours).then(|| Pid::from_raw(pid))?
+    })
+}
+
+#[test]
+fn a_signal_ends_all_and_leaves_nothing() {
+    isolated!(|| {
+        let signals = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)];
+        for (name, (signal, code)) in NAMES.iter().zip(signals.iter().cycle()) {
+            let running = Running::start("signal", name);
+            running.signal(*signal);
+            let output = running.end();
+            assert_eq!(output.status.code(), Some(*code), "{name}");
+            assert!(output.stdout.is_empty());
+        }
+    });
+}
+
+#[test]
+fn the_peers_die_with_their_supervisor() {
+    isolated!(|| {
+        let running = Running::start("orphans", "pipe");
+        running.signal(Signal::KILL);
+        running.end();
+    });
+}
+
+#[test]
+fn a_peer_that_dies_is_told_and_the_rest_goes_on() {
+    isolated!(|| {
+        for side in ["sender", "receiver"] {
+            let running = Running::start("killed", "sem-sysv,pipe");
+            let peer = match side {
+                "sender" => running.sender,
+                _ => running.receiver,
+            };
+            kill_process(peer, Signal::KILL).unwrap();
+            let output = running.end();
+            assert_eq!(output.status.code(), Some(1));
+            let rows = rows(&output);
+            let why = &rows[0]["error"];
+            assert!(
+                why.contains(&format!("the {side} died: signal: 9")),
+                "{why}"
+            );
+            let keys = rows[0].keys().filter(|key| *key != "error");
+            assert_eq!(keys.collect::<Vec<_>>(), KEYS);
+            assert_eq!(rows[0]["verified"], "false");
+            assert_eq!(rows[0]["bytes"], "null");
+            assert_eq!(rows[1]["verified"], "true");
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_hangs_is_ended_and_the_rest_goes_on() {
+    isolated!(|| {
+        let output = Running::start("hangs", "mq-sysv,pipe").end();
+        assert_eq!(output.status.code(), Some(1));
+        let rows = rows(&output);
+        assert!(rows[0]["error"].contains("no progress for 10 s"));
+        assert_eq!(rows[1]["verified"], "true");
+    });
+}
+
+#[test]
+fn what_the_kernel_refuses_is_told_and_the_rest_goes_on() {
+    isolated!(|| {
+        fs::write("/proc/sys/kernel/msgmni", "1").unwrap();
+        fs::write("/proc/sys/kernel/shmmni", "0").unwrap();
+        fs::write("/proc/sys/kernel/sem", "250 32000 32 0").unwrap();
+        let folder = Folder::new("limits");
+        let file = folder.file("file", b"short");
+        let arguments = ["--json", "--only", "mq-sysv,shm-sysv,sem-sysv,pipe"];
+        let output = folder.compare(&arguments, Some(&file)).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let rows = rows(&output);
+        for (row, setting) in rows
+            .iter()
+            .zip(["kernel.msgmni", "kernel.shmmni", "kernel.sem"])
+        {
+            assert_eq!(row["verified"], "false");
+            assert!(
+                row["error"].contains("refused") && row["error"].contains(setting),
+                "{row:?}"
+            );
+        }
+        assert_eq!((rows.len(), &*rows[3]["verified"]), (4, "true"));
+
+        let table = folder
+            .compare(&arguments[1..], Some(&file))
+            .output()
+            .unwrap();
+        let table = text(&table.stdout);
+        assert!(
+            table.contains("refused") && table.contains("kernel.msgmni"),
+            "{table}"
+        );
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 100),
+            "{table}"
+        );
+    });
+}
