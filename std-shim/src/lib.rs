@@ -1,4 +1,59 @@
 //! Every way in which Linux processes talk to each other, as owned handles.
+//!
+//! A thin layer over [`linipc_core`], with the same module names, which are the man pages'. `core`
+//! makes the calls and says what each error means; here are the handles that own what was opened,
+//! std's traits, and conversions to std's own types. Where std has the type, it is used: pipes are
+//! [`std::io::PipeReader`] and [`std::io::PipeWriter`], Unix and TCP streams std's, and traits add
+//! what std leaves out.
+//!
+//! ```
+//! use linipc::sysv::msg::{Queue, Select};
+//!
+//! let queue = Queue::private()?;
+//! queue.send(2, b"second in line")?;
+//! queue.send(1, b"first in line")?;
+//! let mut text = [0; 64];
+//! let received = queue.receive(Select::UpTo(1), &mut text)?;
+//! assert_eq!(&text[..received.len], b"first in line");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Who owns what
+//!
+//! | module | handle | dropping it |
+//! |---|---|---|
+//! | [`lock`] | [`lock::Guard`] | unlocks; [`lock::Guard::unlock`] gives the file back |
+//! | [`shared`] | [`shared::Shared`] | unmaps; unlinks if so opened |
+//! | [`sysv`] | [`sysv::msg::Queue`], [`sysv::sem::Set`], [`sysv::shm::Segment`] | removes if so opened |
+//! | | [`sysv::shm::Attachment`] | detaches |
+//! | | [`sysv::sem::Guard`] | posts |
+//! | [`posix`] | [`posix::mq::Queue`], [`posix::sem::Semaphore`], [`posix::shm::SharedMemory`] | closes; unlinks if so opened |
+//! | [`memfd`], [`map`] | [`memfd::Memfd`], [`map::Region`] | closes, unmaps |
+//! | [`pipe`], [`fifo`] | std's pipe ends; [`fifo::Fifo`] | closes; unlinks if so opened |
+//! | [`socket`] | std's sockets, [`socket::unix::Seqpacket`], [`socket::vsock::VsockStream`] | closes |
+//! | | [`socket::unix::Bound`] | unlinks if so opened |
+//! | [`event`] | one for each kind of descriptor | closes |
+//! | [`futex`], [`process_vm`] | none: there is nothing to own | |
+//!
+//! What has a name or a key outlives its users. So it is removed on drop only if that was chosen
+//! when it was opened (`remove_on_drop` of System V, `unlink_on_drop` of the rest), by that handle
+//! only, and `persist` takes the choice back. A process that is killed removes nothing.
+//!
+//! # Waiting
+//!
+//! A call that waits has up to three forms: plain (waits for ever, and begins again after a
+//! signal), `try_…` (does not wait), and `…_deadline` with a [`Deadline`], which is made of a
+//! [`Duration`](std::time::Duration) or an [`Instant`](std::time::Instant) and ends with
+//! [`TimedOut`](std::io::ErrorKind::TimedOut).
+//!
+//! # Errors
+//!
+//! [`std::io::Error`] with the errno kept: see [`error`], also for errors that name a limit.
+//!
+//! # Features
+//!
+//! `cli`: the program `linipc`, whose `compare` sends a file through every mechanism. Nothing of it
+//! is in the library.
 
 pub use linipc_core as core;
 pub use linipc_core::Errno;
@@ -19,3 +74,8 @@ pub mod process_vm;
 pub mod shared;
 pub mod socket;
 pub mod sysv;
+
+/// The examples of the README are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
