@@ -355,3 +355,37 @@ pub fn run(command: &mut Command) -> String {
 pub fn c_string(text: &str) -> CString {
     CString::new(text).unwrap()
 }
+
+/// Mounts an empty tmpfs with these options over `dir`, for this namespace.
+pub fn mount_tmpfs(dir: &str, options: &str) {
+    use rustix::mount::{MountFlags, mount};
+    let options = c_string(options);
+    mount("tmpfs", dir, "tmpfs", MountFlags::empty(), &*options).unwrap();
+}
+
+/// Takes away what [`mount_tmpfs`] mounted, with all that is in it.
+pub fn unmount(dir: &str) {
+    rustix::mount::unmount(dir, rustix::mount::UnmountFlags::empty()).unwrap();
+}
+
+/// Runs the closure in a process that sees no `/proc`, as early at boot and in some containers.
+pub fn without_proc(body: impl FnOnce()) {
+    peer(|| {
+        // SAFETY: No descriptor table or memory is unshared.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+        mount_tmpfs("/proc", "");
+        body();
+    })
+    .join();
+}
+
+/// Gives up all capabilities, so that permissions count for this process too.
+pub fn drop_privileges() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).unwrap();
+}
