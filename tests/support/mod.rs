@@ -128,6 +128,24 @@ fn enter_namespaces() -> io::Result<()> {
     )?)
 }
 
+/// Moves an isolated test into a network namespace of its own, which has a loopback and its own
+/// `/proc/sys/net`.
+pub fn own_network() {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+    // SAFETY: No descriptor table or memory is unshared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // SAFETY: All zeros are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[..2].copy_from_slice(&[b'l' as _, b'o' as _]);
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    // SAFETY: The call reads one `ifreq`.
+    let done = unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &raw const request) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+}
+
 /// Where an isolated test sees the queue file system.
 pub fn mqueue_dir() -> &'static Path {
     let usual = Path::new("/dev/mqueue");

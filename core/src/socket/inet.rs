@@ -29,6 +29,8 @@
 //! - Small writes wait for an acknowledgement of earlier ones (Nagle): for requests and replies set
 //!   `sockopt::set_tcp_nodelay`.
 //! - UDP loses datagrams also on the loopback, when the receiver's buffer is full, and says nothing.
+//! - A socket that is bound to port P of any address also gets the groups at P that *others* on this
+//!   machine joined. Bind to the group's address to get its datagrams only.
 //! - A closed TCP port cannot be bound for a minute while old connections linger, unless
 //!   `sockopt::set_socket_reuseaddr` is set before binding.
 

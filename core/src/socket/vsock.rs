@@ -19,7 +19,7 @@
 //! # Pitfalls
 //!
 //! - [`Cid::LOCAL`] needs the loopback transport (Linux 5.6, `vsock_loopback`), which is a module
-//!   of its own; without it binding there is `ADDRNOTAVAIL`.
+//!   of its own; without it binding there is `ADDRNOTAVAIL`, and connecting `NODEV` or `TIMEDOUT`.
 //! - Connecting from the host to a machine that does not run is `NODEV` or, after two seconds,
 //!   `TIMEDOUT`.
 //! - Ports below 1024 need `CAP_NET_BIND_SERVICE`.

@@ -133,6 +133,23 @@ impl Completion {
         self.last.wrapping_sub(self.first) as u64 + 1
     }
 
+    /// How many of `count` sends, of which `first` is the first, are among them.
+    #[inline]
+    pub const fn count_of(self, first: u32, count: u32) -> u32 {
+        // Counted from `first`, since the numbers wrap around.
+        let start = self.first.wrapping_sub(first) as i32 as i64;
+        let end = start + self.count() as i64;
+        let (start, end) = (
+            if start > 0 { start } else { 0 },
+            if end < count as i64 {
+                end
+            } else {
+                count as i64
+            },
+        );
+        if start < end { (end - start) as u32 } else { 0 }
+    }
+
     /// Whether send number `number` is among them.
     #[inline]
     pub const fn contains(self, number: u32) -> bool {

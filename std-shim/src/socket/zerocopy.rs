@@ -88,14 +88,9 @@ struct Pending<B> {
 impl<B> Pending<B> {
     /// Takes note of those of its sends that are among the completed ones.
     fn complete(&mut self, completion: Completion) {
-        // Counted from the buffer's first send, since the numbers wrap around.
-        let first = completion.first.wrapping_sub(self.first) as i32;
-        let end = i64::from(first) + completion.count() as i64;
-        let done = end.min(self.sends.into()) - i64::from(first.max(0));
-        if done > 0 {
-            self.left = self.left.saturating_sub(done as u32);
-            self.copied |= completion.copied;
-        }
+        let done = completion.count_of(self.first, self.sends);
+        self.left = self.left.saturating_sub(done);
+        self.copied |= completion.copied && done > 0;
     }
 
     const fn is_done(&self) -> bool {
