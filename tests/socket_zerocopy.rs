@@ -14,7 +14,7 @@ use linipc::socket::inet::LOOPBACK;
 use linipc::socket::zerocopy::{Completion, Notice, Sender};
 use linipc_core::Errno;
 use linipc_core::io::IoSlice;
-use linipc_core::socket::{PollFd, PollFlags, SendFlags, poll, zerocopy};
+use linipc_core::socket::{PollFd, PollFlags, SendFlags, poll, sockopt, zerocopy};
 use support::{Peer, own_network, peer, until_asleep};
 
 /// A TCP connection to a peer that runs `body` with the other end.
@@ -212,11 +212,12 @@ fn datagrams_are_sent_without_a_copy_too() {
     });
 }
 
-/// A sender whose peer does not read until it is told, with a buffer on its way; how many bytes of
-/// it were sent, and how many buffers were freed.
-fn stalled(
-    len: usize,
-) -> (
+/// More than the buffers of the connection hold.
+const TOO_MUCH: usize = 1 << 19;
+
+/// A sender whose peer does not read until it is told, with a buffer of [`TOO_MUCH`] on its way; how
+/// many buffers were freed; and what tells the peer.
+fn stalled() -> (
     Sender<TcpStream, Counted>,
     Rc<Cell<usize>>,
     std::io::PipeWriter,
@@ -224,28 +225,27 @@ fn stalled(
 ) {
     let (mut wait, go) = std::io::pipe().unwrap();
     let (stream, peer) = connected(|mut stream| {
+        sockopt::set_socket_recv_buffer_size(&stream, 1 << 15).unwrap();
         wait.read_exact(&mut [0]).unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         assert!(bytes.iter().all(|&byte| byte == 7));
     });
+    sockopt::set_socket_send_buffer_size(&stream, 1 << 15).unwrap();
     stream.set_nonblocking(true).unwrap();
     let mut sender = Sender::new(stream).unwrap();
     let freed = Rc::new(Cell::new(0));
     let error = sender
-        .send(Counted(vec![7; len], freed.clone()))
+        .send(Counted(vec![7; TOO_MUCH], freed.clone()))
         .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     (sender, freed, go, peer)
 }
 
-/// More than the buffers of a connection hold.
-const TOO_MUCH: usize = 64 << 20;
-
 #[test]
 fn a_peer_that_does_not_read_keeps_the_buffer() {
     isolated!(|| {
-        let (mut sender, freed, mut go, peer) = stalled(TOO_MUCH);
+        let (mut sender, freed, mut go, peer) = stalled();
         let soon = Duration::from_millis(5);
         let error = sender.reclaim_deadline(soon).err().unwrap();
         assert_eq!(errno(&error), Some(Errno::TIMEDOUT));
@@ -266,7 +266,7 @@ fn a_peer_that_does_not_read_keeps_the_buffer() {
 #[test]
 fn dropping_waits_for_the_kernel() {
     isolated!(|| {
-        let (mut sender, freed, mut go, peer) = stalled(TOO_MUCH);
+        let (mut sender, freed, mut go, peer) = stalled();
         sender.set_linger(support::PATIENCE);
         let here = std::process::id() as i32;
         let helper = support::peer(|| {
@@ -283,7 +283,7 @@ fn dropping_waits_for_the_kernel() {
 #[test]
 fn dropping_leaks_rather_than_frees_too_early() {
     isolated!(|| {
-        let (mut sender, freed, mut go, peer) = stalled(TOO_MUCH);
+        let (mut sender, freed, mut go, peer) = stalled();
         sender.set_linger(Duration::from_millis(5));
         let stream = sender.get_ref().try_clone().unwrap();
         drop(sender);
@@ -299,7 +299,7 @@ fn dropping_leaks_rather_than_frees_too_early() {
 #[test]
 fn a_connection_that_breaks_gives_the_buffers_back() {
     isolated!(|| {
-        let (mut sender, freed, go, peer) = stalled(TOO_MUCH);
+        let (mut sender, freed, go, peer) = stalled();
         // It dies with bytes that it has not read: the connection is reset.
         peer.kill();
         drop(go);
@@ -349,6 +349,47 @@ fn too_much_pinned_memory_is_waited_for_or_refused() {
         assert_eq!((back.bytes, back.buffer.len()), (0, LEN));
         drop(sender);
         peer.join();
+    });
+}
+
+#[test]
+fn a_buffer_beyond_the_limit_of_locked_memory_is_sent_in_parts() {
+    isolated!(|| {
+        const LIMIT: usize = 1 << 18;
+        let (stream, reader) = connected(|mut stream| {
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        });
+        let writer = peer(|| {
+            // Who has `CAP_IPC_LOCK` has no limit.
+            rustix::thread::set_capabilities(
+                None,
+                rustix::thread::CapabilitySets {
+                    effective: rustix::thread::CapabilitySet::empty(),
+                    permitted: rustix::thread::CapabilitySet::empty(),
+                    inheritable: rustix::thread::CapabilitySet::empty(),
+                },
+            )
+            .unwrap();
+            let limit = rustix::process::Rlimit {
+                current: Some(LIMIT as u64),
+                maximum: Some(LIMIT as u64),
+            };
+            rustix::process::setrlimit(rustix::process::Resource::Memlock, limit).unwrap();
+            let mut sender = Sender::new(stream.try_clone().unwrap()).unwrap();
+            // Other processes of this user may take all that the limit permits, for a while.
+            support::eventually("there is room", || {
+                let result = sender.send(vec![7; 10 * LIMIT]);
+                let back = sender.reclaim().unwrap().unwrap();
+                match result {
+                    Ok(()) => assert_eq!(back.bytes, 10 * LIMIT),
+                    Err(ref error) => assert_eq!(errno(error), Some(Errno::NOBUFS)),
+                }
+                result.is_ok()
+            });
+        });
+        drop(stream);
+        writer.join();
+        reader.join();
     });
 }
 

@@ -35,7 +35,8 @@
 //! - A notice comes when the peer's system has acknowledged the data, so a peer can withhold it for
 //!   as long as the connection lives.
 //! - Notices that are not read, and pinned pages, count against `net.core.optmem_max` and
-//!   `RLIMIT_MEMLOCK`: [`send`] then fails with `NOBUFS`.
+//!   `RLIMIT_MEMLOCK` (of all processes of a user together; not with `CAP_IPC_LOCK`): [`send`] then
+//!   fails with `NOBUFS`. It counts the whole length of what it is given.
 //! - A queue that is not empty makes poll(2) say `POLLERR`, whatever it was asked for. So does a
 //!   connection that failed, with or without a queue.
 

@@ -28,9 +28,9 @@ use std::thread;
 use std::time::Duration;
 
 use linipc_core::Errno;
-use linipc_core::io::IoSlice;
+use linipc_core::io::{IoSlice, OFlags, fcntl_getfl};
 use linipc_core::socket::zerocopy as core;
-use linipc_core::socket::{PollFlags, SendFlags};
+use linipc_core::socket::{PollFlags, SendFlags, SocketType, sockopt};
 
 pub use linipc_core::socket::zerocopy::{Completion, Notice};
 
@@ -67,7 +67,13 @@ pub struct Sender<S: AsFd, B: AsRef<[u8]> + 'static> {
     pending: VecDeque<Pending<B>>,
     done: VecDeque<Sent<B>>,
     linger: Duration,
+    is_stream: bool,
+    /// The most bytes of one send: all of them are pinned, however few the socket takes.
+    most: usize,
 }
+
+/// Fewer bytes than these pin no less memory, on most machines.
+const PAGE: usize = 4096;
 
 /// A buffer of which some sends are not done.
 struct Pending<B> {
@@ -111,12 +117,15 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
             return Err(Errno::BUSY.into());
         }
         core::enable(&socket)?;
+        let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
         Ok(Self {
             socket,
             next: 0,
             pending: VecDeque::new(),
             done: VecDeque::new(),
             linger: Duration::from_secs(1),
+            is_stream,
+            most: usize::MAX,
         })
     }
 
@@ -148,8 +157,10 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
     ///
     /// # Errors
     ///
-    /// - `NOBUFS`: not even one send may pin its memory (`net.core.optmem_max`, `RLIMIT_MEMLOCK`).
-    /// - `AGAIN` (`WouldBlock`): the socket is non-blocking and its send buffer full.
+    /// - `NOBUFS`: too much memory is pinned (`net.core.optmem_max`, `RLIMIT_MEMLOCK`), not by this
+    ///   sender. A stream tries with smaller parts first.
+    /// - `AGAIN` (`WouldBlock`): the socket is non-blocking, and its send buffer is full, or this
+    ///   sender has pinned too much.
     /// - Those of send(2); `PIPE` never comes with a signal.
     pub fn send(&mut self, buffer: B) -> io::Result<()> {
         self.pending.push_back(Pending {
@@ -174,9 +185,10 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
         while let Some(last) = self.pending.back_mut() {
             let all = (*last.buffer).as_ref();
             let rest = all.get(last.bytes..).unwrap_or_default();
+            let part = &rest[..rest.len().min(self.most)];
             // SAFETY: The buffer is pending from before this send until all its sends are done, or
             // for ever (the type's invariant). It is `'static`, so nothing it borrows ends before.
-            match unsafe { core::send(&self.socket, &[IoSlice::new(rest)], SendFlags::NOSIGNAL) } {
+            match unsafe { core::send(&self.socket, &[IoSlice::new(part)], SendFlags::NOSIGNAL) } {
                 Ok(sent) => {
                     if sent > 0 {
                         self.next = self.next.wrapping_add(1);
@@ -189,11 +201,29 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
                     }
                 }
                 Err(Errno::INTR) => {}
-                // Notices that are not read count too.
-                Err(Errno::NOBUFS) if self.in_flight() => self.next_notice(Deadline::NEVER)?,
+                Err(Errno::NOBUFS) => {
+                    let len = part.len();
+                    self.make_room(len)?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
+    }
+
+    /// After `NOBUFS` from a send of `len` bytes: waits until less is pinned, or pins less at once.
+    fn make_room(&mut self, len: usize) -> io::Result<()> {
+        if self.pending.iter().any(|pending| pending.left > 0) {
+            if !fcntl_getfl(&self.socket)?.contains(OFlags::NONBLOCK) {
+                return self.next_notice(Deadline::NEVER);
+            }
+            let notice = core::notice(&self.socket)?;
+            return self.apply(notice);
+        }
+        if !self.is_stream || len <= PAGE {
+            return Err(Errno::NOBUFS.into());
+        }
+        self.most = len / 2;
         Ok(())
     }
 
@@ -236,11 +266,6 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
             self.next_notice(deadline)?;
         }
         Ok(self.done.pop_front())
-    }
-
-    /// Whether a notice is to come.
-    fn in_flight(&self) -> bool {
-        self.pending.iter().any(|pending| pending.left > 0)
     }
 
     /// Waits for a notice and applies it.
