@@ -183,3 +183,45 @@ fn posix_queue_structures() {
     );
     compare("abi-mq", &["linux/mqueue.h"], &expected);
 }
+
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn socket_structures_and_constants() {
+    use linipc_core::socket::vsock::{Cid, FAMILY, PORT_ANY};
+    let mut expected = Expected::new();
+    structure!(
+        expected,
+        "sockaddr_vm" = abi::sockaddr_vm {
+            svm_family,
+            svm_reserved1,
+            svm_port,
+            svm_cid,
+            svm_flags,
+            svm_zero,
+        }
+    );
+    structure!(
+        expected,
+        "sock_extended_err" = abi::sock_extended_err {
+            ee_errno,
+            ee_origin,
+            ee_type,
+            ee_code,
+            ee_pad,
+            ee_info,
+            ee_data,
+        }
+    );
+    for (name, ours) in [
+        ("AF_VSOCK", u32::from(FAMILY.as_raw())),
+        ("VMADDR_PORT_ANY", PORT_ANY),
+        ("VMADDR_CID_ANY", Cid::ANY.number()),
+        ("VMADDR_CID_HYPERVISOR", Cid::HYPERVISOR.number()),
+        ("VMADDR_CID_LOCAL", Cid::LOCAL.number()),
+        ("VMADDR_CID_HOST", Cid::HOST.number()),
+    ] {
+        expected.insert(name.to_owned(), ours.into());
+    }
+    let headers = ["sys/socket.h", "linux/errqueue.h", "linux/vm_sockets.h"];
+    compare("abi-sockets", &headers, &expected);
+}

@@ -13,7 +13,7 @@ use linipc::error::errno;
 use linipc::socket::vsock::{Address, Cid, PORT_ANY, VsockListener, VsockStream};
 use linipc_core::Errno;
 use linipc_core::io::{self, FdFlags, OFlags};
-use linipc_core::socket::{self, AddressFamily, SocketAddrAny, vsock};
+use linipc_core::socket::{self, SocketAddrAny, vsock};
 use support::{peer, skip, until_asleep};
 
 /// A new stream socket, unless the kernel has no vsock.
@@ -263,59 +263,4 @@ fn python_sees_our_address_and_we_its() {
         seen.trim_end(),
         format!("{} {}", ours.cid.number(), ours.port)
     );
-}
-
-#[test]
-#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
-fn structures_and_constants_are_those_of_the_headers() {
-    use linipc_core::sys::abi::{sock_extended_err, sockaddr_vm};
-    use std::mem::offset_of;
-    const SOURCE: &str = r#"
-        #include <stddef.h>
-        #include <stdio.h>
-        #include <sys/ioctl.h>
-        #include <sys/socket.h>
-        #include <linux/errqueue.h>
-        #include <linux/vm_sockets.h>
-        int main(void) {
-            printf("%zu %zu %zu %zu\n", sizeof(struct sockaddr_vm),
-                offsetof(struct sockaddr_vm, svm_port), offsetof(struct sockaddr_vm, svm_cid),
-                offsetof(struct sockaddr_vm, svm_flags));
-            printf("%zu %zu %zu %zu\n", sizeof(struct sock_extended_err),
-                offsetof(struct sock_extended_err, ee_origin),
-                offsetof(struct sock_extended_err, ee_info),
-                offsetof(struct sock_extended_err, ee_data));
-            printf("%d %u %u %u %u %u %u\n", AF_VSOCK, VMADDR_PORT_ANY, VMADDR_CID_ANY,
-                VMADDR_CID_HYPERVISOR, VMADDR_CID_LOCAL, VMADDR_CID_HOST, VMADDR_FLAG_TO_HOST);
-            return 0;
-        }"#;
-    let program = support::compile_c("vsock-abi", SOURCE);
-    let lines = support::run(&mut program.command());
-    let expected = [
-        format!(
-            "{} {} {} {}",
-            size_of::<sockaddr_vm>(),
-            offset_of!(sockaddr_vm, svm_port),
-            offset_of!(sockaddr_vm, svm_cid),
-            offset_of!(sockaddr_vm, svm_flags)
-        ),
-        format!(
-            "{} {} {} {}",
-            size_of::<sock_extended_err>(),
-            offset_of!(sock_extended_err, ee_origin),
-            offset_of!(sock_extended_err, ee_info),
-            offset_of!(sock_extended_err, ee_data)
-        ),
-        format!(
-            "{} {} {} {} {} {} 1",
-            vsock::FAMILY.as_raw(),
-            PORT_ANY,
-            Cid::ANY.number(),
-            Cid::HYPERVISOR.number(),
-            Cid::LOCAL.number(),
-            Cid::HOST.number()
-        ),
-    ];
-    assert_eq!(lines, expected.join("\n"));
-    assert_eq!(vsock::FAMILY, AddressFamily::from_raw(40));
 }
