@@ -728,6 +728,23 @@ fn the_queue_file_tells_what_is_in_it() {
         let mut text = [0; 9];
         file.read_exact_at(&mut text, 0).unwrap();
         assert_eq!(&text, b"QSIZE:5  ");
+        let state = || {
+            let text = fs::read_to_string(mqueue_dir().join(&NAME[1..])).unwrap();
+            let fields: Vec<_> = text.split_whitespace().collect();
+            fields[1..].join(" ")
+        };
+        assert_eq!(state(), "NOTIFY:0 SIGNO:0 NOTIFY_PID:0");
+        let id = std::process::id();
+        let silent = queue.notify(Notification::Silent).unwrap();
+        assert_eq!(state(), format!("NOTIFY:1 SIGNO:0 NOTIFY_PID:{id}"));
+        drop(silent);
+        let signal = Notification::Signal {
+            number: libc::SIGUSR1,
+            value: 0,
+        };
+        let _signal = queue.notify(signal).unwrap();
+        let number = libc::SIGUSR1;
+        assert_eq!(state(), format!("NOTIFY:0 SIGNO:{number} NOTIFY_PID:{id}"));
     });
 }
 
@@ -819,6 +836,20 @@ fn who_may_exceed_the_sysctls_is_told_the_limit_of_the_kernel() {
             refused(1, (16 << 20) + 1),
             (Some(Errno::INVAL), bytes, bytes_setting)
         );
+    });
+}
+
+#[test]
+fn the_limits_of_the_kernel_are_as_the_sysctls_have_them() {
+    isolated!(|| {
+        for (name, most) in [("msg_max", 65536), ("msgsize_max", 16 << 20)] {
+            sysctl(name, &most.to_string());
+            let path = format!("/proc/sys/fs/mqueue/{name}");
+            fs::write(path, (most + 1).to_string()).unwrap_err();
+        }
+        let (_, messages, _) = refused(65537, 1);
+        let (_, bytes, _) = refused(1, (16 << 20) + 1);
+        assert_eq!((messages, bytes), (65536, 16 << 20));
     });
 }
 

@@ -69,10 +69,11 @@ pub use rustix::fs::{
 ///
 /// # Errors
 ///
-/// - `INVAL`: `name` is longer than 249 bytes, or unknown flags, or no huge pages of this size.
+/// - `INVAL`: `name` is longer than 249 bytes, or has a null byte; or unknown flags.
+/// - `NODEV`: there are no huge pages of this size.
 /// - `ACCESS`: [`Flags::EXEC`], and `vm.memfd_noexec` is 2.
 /// - `MFILE`, `NFILE`: no descriptor is free in the process, or in the system.
-/// - `NOMEM`: no memory. `NOSYS`, `OPNOTSUPP`: the kernel was built without huge pages.
+/// - `NOMEM`: no memory. `NOSYS`: the kernel was built without huge pages.
 ///
 /// # References
 ///

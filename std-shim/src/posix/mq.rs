@@ -472,3 +472,22 @@ fn realtime(left: Duration) -> Option<Timespec> {
         tv_nsec: at.subsec_nanos().into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_forward_does_not_end_the_wait() {
+        let mut results = [Err(Errno::TIMEDOUT), Err(Errno::INTR), Ok(7)].into_iter();
+        let hour = Duration::from_secs(3600).into();
+        let done = until(hour, |at| {
+            assert!(at.is_some());
+            results.next().unwrap()
+        });
+        assert_eq!(done, Ok(7));
+        let timed_out = until(Duration::ZERO.into(), |_| Err::<(), _>(Errno::TIMEDOUT));
+        assert_eq!(timed_out, Err(Errno::TIMEDOUT));
+        assert_eq!(until(Deadline::NEVER, Ok), Ok(None));
+    }
+}
