@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use linipc::error::{Limit, errno};
 use linipc::socket::cmsg::{CmsgExt, ListError};
-use linipc::socket::unix::{UnixExt, autobind_datagram};
+use linipc::socket::unix::{Seqpacket, UnixExt, autobind_datagram};
 use linipc_core::Errno;
 use linipc_core::io::{FdFlags, fcntl_getfd};
 use linipc_core::socket::cmsg::{
@@ -33,6 +33,8 @@ fn open_fds() -> usize {
 
 /// `count` files, each with its number as its size.
 fn files(count: usize) -> Vec<OwnedFd> {
+    // Without privileges it bounds what all tests of this user have in flight together.
+    raise_limit();
     (0..count)
         .map(|i| {
             let file = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
@@ -101,7 +103,6 @@ fn inner<T: std::error::Error + Copy + 'static>(error: &io::Error) -> T {
 #[test]
 fn one_message_carries_none_one_or_253_descriptors() {
     isolated!(|| {
-        raise_limit();
         for kind in KINDS {
             let (a, b) = unix::pair(kind).unwrap();
             let sender = peer(|| {
@@ -508,7 +509,6 @@ fn a_deadline_call_ends_when_a_peer_makes_it_possible() {
         a.send_with_fds_deadline(b"x", &files(1), support::PATIENCE)
             .unwrap();
         until_asleep(receiver.pid());
-        raise_limit();
         a.send_fds_deadline(&files(300), support::PATIENCE).unwrap();
         receiver.join();
     });
@@ -692,9 +692,9 @@ fn too_many_descriptors_in_flight_name_their_limit() {
     isolated!(|| {
         let (a, b) = UnixStream::pair().unwrap();
         peer(|| {
+            let file = files(1);
             drop_privileges();
             limit_fds(Some(20));
-            let file = files(1);
             let error = (0..100)
                 .find_map(|_| a.send_with_fds(b"x", &file).err())
                 .unwrap();
@@ -930,5 +930,33 @@ fn a_received_descriptor_works() {
         drop(b);
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "from the peer");
+    });
+}
+
+#[test]
+fn a_lost_peer_is_an_error_and_no_signal() {
+    isolated!(|| {
+        peer(|| {
+            // SAFETY: The default action is no handler of ours.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+            let (a, _) = UnixStream::pair().unwrap();
+            let broken = [
+                a.send_with_fds(b"x", &files(1)),
+                a.send_with_fds_deadline(b"x", &files(1), support::PATIENCE),
+                a.send_with_credentials(b"x", Credentials::current()),
+                a.send_fds(&files(1)).map(|()| 0),
+            ];
+            let (a, _) = Seqpacket::pair().unwrap();
+            let packets = [
+                a.send(b"x"),
+                a.try_send(b"x"),
+                a.send_deadline(b"x", support::PATIENCE),
+            ];
+            let packets = packets.into_iter().map(|sent| sent.map(|()| 0));
+            for sent in broken.into_iter().chain(packets) {
+                assert_eq!(errno(&sent.unwrap_err()), Some(Errno::PIPE));
+            }
+        })
+        .join();
     });
 }
