@@ -125,17 +125,21 @@ fn one_message_carries_none_one_or_253_descriptors() {
 #[test]
 fn a_buffer_for_too_few_is_an_error_and_leaks_nothing() {
     isolated!(|| {
-        let (a, b) = unix::pair(SocketType::SEQPACKET).unwrap();
-        let files = files(8);
-        let before = open_fds();
-        for room in (0..space_fds(8)).chain([0, 1, 2]) {
+        for credentials in [false, true] {
+            let (a, b) = unix::pair(SocketType::SEQPACKET).unwrap();
+            unix::set_pass_credentials(&b, credentials).unwrap();
+            let enough = space_fds(8) + if credentials { SPACE_CREDENTIALS } else { 0 };
+            let files = files(8);
+            let before = open_fds();
+            for room in 0..enough {
+                send(&a, b"x", &files).unwrap();
+                assert_eq!(receive(&b, room).unwrap_err(), Error::Truncated, "{room}");
+                assert_eq!(open_fds(), before);
+            }
             send(&a, b"x", &files).unwrap();
-            assert_eq!(receive(&b, room).unwrap_err(), Error::Truncated, "{room}");
+            check_files(&receive(&b, enough).unwrap().1, 8);
             assert_eq!(open_fds(), before);
         }
-        send(&a, b"x", &files).unwrap();
-        check_files(&receive(&b, space_fds(8)).unwrap().1, 8);
-        assert_eq!(open_fds(), before);
     });
 }
 

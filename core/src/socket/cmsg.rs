@@ -494,13 +494,15 @@ impl<'c> Iterator for Messages<'c> {
         let payload = message.payload;
         Some(match (message.level, message.kind) {
             (c::SOL_SOCKET, c::SCM_RIGHTS) => Message::Rights(Fds { numbers: payload }),
-            (c::SOL_SOCKET, SCM_PIDFD) if let Some([number]) = words(payload) => {
+            (c::SOL_SOCKET, SCM_PIDFD) => match words(payload) {
                 // SAFETY: The kernel wrote it for us (the type's invariant), or an error number.
-                Message::Pidfd(unsafe { own(number) })
-            }
-            (c::SOL_SOCKET, c::SCM_CREDENTIALS) if let Some(ucred) = words(payload) => {
-                Message::Credentials(Credentials::from_abi(ucred))
-            }
+                Some([number]) => Message::Pidfd(unsafe { own(number) }),
+                None => Message::Other(message),
+            },
+            (c::SOL_SOCKET, c::SCM_CREDENTIALS) => match words(payload) {
+                Some(ucred) => Message::Credentials(Credentials::from_abi(ucred)),
+                None => Message::Other(message),
+            },
             _ => Message::Other(message),
         })
     }
@@ -623,9 +625,11 @@ impl FusedIterator for Raw<'_> {}
 #[inline]
 fn words<const N: usize>(payload: &[u8]) -> Option<[u32; N]> {
     let mut words = [0; N];
-    let (chunks, _) = payload.as_chunks();
-    for (word, chunk) in words.iter_mut().zip(chunks.get(..N)?) {
-        *word = u32::from_ne_bytes(*chunk);
+    let mut rest = payload;
+    for word in &mut words {
+        let (bytes, after) = rest.split_first_chunk()?;
+        *word = u32::from_ne_bytes(*bytes);
+        rest = after;
     }
     Some(words)
 }

@@ -43,7 +43,7 @@ pub mod unix;
 pub mod vsock;
 pub mod zerocopy;
 
-pub use rustix::event::{PollFd, PollFlags, Timespec, poll};
+pub use crate::event::poll::{PollFd, PollFlags, poll};
 pub use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};
 pub use rustix::net::{
     AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,
