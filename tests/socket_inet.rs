@@ -410,7 +410,7 @@ fn many_segments_go_in_several_calls() {
     isolated!(|| {
         own_network();
         let (receiver, address) = bound(LOOPBACK);
-        let bytes = pattern(100 * 70);
+        let bytes = pattern(150 * 70);
         let (socket, _) = bound(LOOPBACK);
         let sender = peer(|| {
             assert_eq!(
