@@ -253,6 +253,17 @@ impl Drop for Peer {
     }
 }
 
+/// Gives up all capabilities of this process, so that permissions hold for it. The user stays.
+pub fn drop_capabilities() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).unwrap();
+}
+
 /// Waits until `condition` holds, by asking every millisecond.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
