@@ -6,10 +6,16 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use rustix::net::SendFlags;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use support::eventually;
 
 const NAMES: [&str; 16] = [
@@ -384,6 +390,115 @@ fn a_peer_that_dies_is_told_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_peer_can_be_ended_by_a_signal() {
+    isolated!(|| {
+        let running = Running::start("terminated", "pipe");
+        kill_process(running.sender, Signal::TERM).unwrap();
+        let why = &rows(&running.end())[0]["error"];
+        assert!(why.contains("the sender died: signal: 15"), "{why}");
+    });
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_not_verified() {
+    isolated!(|| {
+        let change: fn(&mut fs::File) = |file| {
+            file.seek(SeekFrom::End(-1)).unwrap();
+            file.write_all(b"!").unwrap();
+        };
+        let shorten: fn(&mut fs::File) = |file| file.set_len(10).unwrap();
+        for (how, why) in [
+            (change, "the file was changed"),
+            (shorten, "the file became shorter"),
+        ] {
+            let running = Running::start("changed", "mq-posix");
+            let file = running.folder.0.join("file");
+            how(&mut fs::File::options().write(true).open(file).unwrap());
+            kill_process(running.receiver, Signal::CONT).unwrap();
+            let output = running.end();
+            let row = &rows(&output)[0];
+            assert_eq!(
+                (output.status.code(), &*row["verified"]),
+                (Some(1), "false")
+            );
+            assert!(row["error"].contains(why), "{row:?}");
+        }
+    });
+}
+
+#[test]
+fn a_signal_ends_the_reading_of_the_file() {
+    isolated!(|| {
+        let folder = Folder::new("reading");
+        let file = folder.file("file", b"");
+        fs::File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_len(1 << 40)
+            .unwrap();
+        let child = folder.compare(&[], Some(&file)).spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        eventually("the program takes signals", || {
+            let status = fs::read_to_string(&status).unwrap();
+            let blocked = status.lines().find_map(|l| l.strip_prefix("SigBlk:"));
+            u64::from_str_radix(blocked.unwrap().trim(), 16).unwrap() & 2 != 0
+        });
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+    });
+}
+
+/// The datagram socket of a peer, if it has one by now.
+fn datagram_socket(peer: Pid) -> Option<OwnedFd> {
+    use rustix::net::{SocketType, sockopt::socket_type};
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+    let process = pidfd_open(peer, PidfdFlags::empty()).unwrap();
+    let fds = fs::read_dir(format!("/proc/{}/fd", peer.as_raw_pid())).unwrap();
+    let numbers = fds.map(|fd| fd.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    let mut copies =
+        numbers.flat_map(|number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()));
+    copies.find(|fd| socket_type(fd) == Ok(SocketType::DGRAM))
+}
+
+/// Takes a packet that has come to the peer: the peer never sees it.
+fn steal(peer: Pid) -> Option<Vec<u8>> {
+    use rustix::net::{RecvFlags, recv};
+
+    let mut packet = vec![0; 1 << 16];
+    let (len, _) = recv(datagram_socket(peer)?, &mut packet, RecvFlags::DONTWAIT).ok()?;
+    packet.truncate(len);
+    Some(packet)
+}
+
+#[test]
+fn udp_mends_loss_disorder_and_repetition() {
+    isolated!(|| {
+        let running = Running::start("loss", "udp");
+        let mut packets = Vec::new();
+        eventually("packets are on the way", || {
+            packets.extend(steal(running.receiver));
+            if packets.is_empty() {
+                // It was stopped before it was ready for them.
+                kill_process(running.receiver, Signal::CONT).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+                kill_process(running.receiver, Signal::STOP).unwrap();
+            }
+            packets.len() == 3
+        });
+        let sender = datagram_socket(running.sender).unwrap();
+        for again in [1, 0, 0] {
+            rustix::net::send(&sender, &packets[again], SendFlags::empty()).unwrap();
+        }
+        kill_process(running.receiver, Signal::CONT).unwrap();
+        let output = running.end();
+        assert_eq!(rows(&output)[0]["verified"], "true");
+    });
+}
+
+#[test]
 fn a_peer_that_hangs_is_ended_and_the_rest_goes_on() {
     isolated!(|| {
         let output = Running::start("hangs", "mq-sysv,pipe").end();
@@ -391,6 +506,26 @@ fn a_peer_that_hangs_is_ended_and_the_rest_goes_on() {
         let rows = rows(&output);
         assert!(rows[0]["error"].contains("no progress for 10 s"));
         assert_eq!(rows[1]["verified"], "true");
+    });
+}
+
+#[test]
+fn without_a_loopback_interface_only_the_internet_is_refused() {
+    isolated!(|| {
+        let folder = Folder::new("network");
+        let file = folder.file("file", b"short");
+        let mut command = folder.compare(&["--json", "--only", "udp,tcp,pipe"], Some(&file));
+        // SAFETY: unshare(2) of the network is a system call and changes no memory.
+        unsafe {
+            command.pre_exec(|| Ok(unshare_unsafe(UnshareFlags::NEWNET)?));
+        }
+        let output = command.output().unwrap();
+        let rows = rows(&output);
+        for row in &rows[..2] {
+            assert!(row["error"].contains("refused: "), "{row:?}");
+        }
+        assert_eq!(rows[2]["verified"], "true");
+        assert_eq!(output.status.code(), Some(0));
     });
 }
 

@@ -97,9 +97,9 @@ pub(crate) enum Report {
     Sent(u64),
     /// The sender is done.
     Done(Measured),
-    /// The link could not be opened.
+    /// The kernel does not let the link be opened.
     Refused(String),
-    /// The link broke.
+    /// The link could not be opened for another reason, or broke.
     Failed(String),
 }
 

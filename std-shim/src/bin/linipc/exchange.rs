@@ -60,7 +60,11 @@ pub(crate) fn send(
     let mut last_report = start;
     while sent < length {
         let chunk = chunk_of(&mut buffer, length - sent);
-        file.read_exact_at(chunk, sent)?;
+        file.read_exact_at(chunk, sent)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => io::Error::other("the file became shorter"),
+                _ => error,
+            })?;
         link.send(chunk)?;
         sent += chunk.len() as u64;
         if last_report.elapsed() > REPORT_EVERY {

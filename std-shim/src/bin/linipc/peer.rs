@@ -9,7 +9,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::control::{Control, Report};
 use crate::exchange;
-use crate::links::{Link, Side, Start};
+use crate::links::{Link, Side, Start, is_refusal};
 use crate::mechanism::Mechanism;
 use crate::supervise::Signals;
 
@@ -36,7 +36,10 @@ pub(crate) fn run(
     };
     let mut link = match open(mechanism, start) {
         Ok(link) => link,
-        Err(error) => return control.report(&Report::Refused(error.to_string())),
+        Err(error) if is_refusal(&error) => {
+            return control.report(&Report::Refused(error.to_string()));
+        }
+        Err(error) => return control.report(&Report::Failed(error.to_string())),
     };
     control.report(&Report::Ready)?;
     if !control.wait_for_go()? {
@@ -75,9 +78,8 @@ fn open(mechanism: &Mechanism, start: Start) -> io::Result<Box<dyn Link>> {
     let max = link.max_message();
     if max < exchange::PING {
         let least = exchange::PING;
-        return Err(io::Error::other(format!(
-            "messages of at most {max} bytes, and {least} are needed"
-        )));
+        let why = format!("messages of at most {max} bytes, and {least} are needed");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
     Ok(link)
 }

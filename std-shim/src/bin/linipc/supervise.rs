@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use linipc::event::poll::{PollFd, PollFlags, poll};
@@ -12,7 +12,7 @@ use linipc::event::signalfd::{Signal, SignalFd, SignalSet, unblock};
 
 use crate::control::{Control, Report};
 use crate::exchange::Measured;
-use crate::links::{Prepared, Side};
+use crate::links::{Prepared, Side, is_refusal};
 use crate::mechanism::Mechanism;
 
 /// Peers that report nothing for so many seconds in which we ran are hung. (Counted in seconds of
@@ -42,7 +42,8 @@ pub(crate) fn supervise(
 ) -> io::Result<End> {
     let mut prepared = match (mechanism.prepare)() {
         Ok(prepared) => prepared,
-        Err(error) => return Ok(End::Refused(error.to_string())),
+        Err(error) if is_refusal(&error) => return Ok(End::Refused(error.to_string())),
+        Err(error) => return Ok(End::Failed(error.to_string())),
     };
     // Declared after the objects, so that they are dropped before them.
     let mut peers = Vec::new();
@@ -52,50 +53,66 @@ pub(crate) fn supervise(
             Err(error) => return Ok(End::Failed(format!("cannot start the {side}: {error}"))),
         }
     }
-    let mut ready = 0;
+    watch(&mut peers, signals, || prepared.names.clear(), sent)
+}
+
+/// Follows the peers to their end. `ready` is called when both have opened their ends.
+fn watch(
+    peers: &mut [Peer],
+    signals: &Signals,
+    mut ready: impl FnMut(),
+    sent: &mut dyn FnMut(u64),
+) -> io::Result<End> {
+    let mut opened = 0;
     let mut trouble = Vec::new();
-    loop {
+    while peers.iter().any(|peer| !peer.gone) {
         // One side's trouble is often the other's: let it tell, too.
         let patience = if trouble.is_empty() { PATIENCE } else { 1 };
-        let (peer, report) = match next(&peers, signals, patience)? {
+        let (peer, report) = match next(peers, signals, patience)? {
             Event::Report(index, report) => (&mut peers[index], report),
             Event::Signal(signal) => return Ok(End::Signal(signal)),
             Event::Nothing if trouble.is_empty() => {
                 return Ok(End::Failed(format!("no progress for {PATIENCE} s")));
             }
-            Event::Nothing => return Ok(End::Failed(trouble.join("; "))),
+            Event::Nothing => break,
         };
         let side = peer.side;
         match report {
-            Some(Report::Ready) => {
-                ready += 1;
-                if ready == peers.len() {
-                    prepared.names.clear();
+            Ok(Some(Report::Ready)) => {
+                opened += 1;
+                if opened == peers.len() {
+                    ready();
                     peers.iter().for_each(|peer| peer.control.go());
                 }
             }
-            Some(Report::Sent(bytes)) => sent(bytes),
-            Some(Report::Done(measured)) => return Ok(End::Done(measured)),
-            Some(Report::Refused(why)) => return Ok(End::Refused(format!("the {side}: {why}"))),
-            Some(Report::Failed(why)) => trouble.push(format!("the {side}: {why}")),
-            None => {
-                peer.gone = true;
-                let status = peer.child.wait()?;
+            Ok(Some(Report::Sent(bytes))) => sent(bytes),
+            Ok(Some(Report::Done(measured))) => return Ok(End::Done(measured)),
+            Ok(Some(Report::Refused(why))) => {
+                return Ok(End::Refused(format!("the {side}: {why}")));
+            }
+            Ok(Some(Report::Failed(why))) => trouble.push(format!("the {side}: {why}")),
+            Ok(None) => {
+                let status = peer.end()?;
                 if !status.success() {
                     trouble.push(format!("the {side} died: {status}"));
                 }
             }
-        }
-        if trouble.is_empty() && peers.iter().all(|peer| peer.gone) {
-            trouble.push("both sides ended without a result".to_owned());
+            Err(error) => {
+                peer.gone = true;
+                trouble.push(format!("the {side} is not understood: {error}"));
+            }
         }
     }
+    if trouble.is_empty() {
+        trouble.push("both sides ended without a result".to_owned());
+    }
+    Ok(End::Failed(trouble.join("; ")))
 }
 
 /// What the loop waits for.
 enum Event {
     /// The peer with this index reports, or is gone.
-    Report(usize, Option<Report>),
+    Report(usize, io::Result<Option<Report>>),
     /// A signal that ends the program came.
     Signal(u8),
     /// Neither, for all the patience.
@@ -110,7 +127,7 @@ fn next(peers: &[Peer], signals: &Signals, patience: u32) -> io::Result<Event> {
                 return Ok(Event::Signal(signal));
             }
             if let Some(peer) = peers.get(index) {
-                return Ok(Event::Report(index, peer.control.receive_report()?));
+                return Ok(Event::Report(index, peer.control.receive_report()));
             }
         }
     }
@@ -207,6 +224,12 @@ impl Peer {
             .collect();
         peer.control.send_descriptors(&all)?;
         Ok(peer)
+    }
+
+    /// Waits for the end of a peer that has closed its channel.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        self.gone = true;
+        self.child.wait()
     }
 }
 

@@ -12,6 +12,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use linipc::error::errno;
+
 pub(crate) mod lock;
 pub(crate) mod mq;
 pub(crate) mod pipe;
@@ -124,6 +126,11 @@ fn unique_name() -> String {
 /// A path that nobody else has, for what needs one.
 fn unique_path() -> PathBuf {
     env::temp_dir().join(unique_name())
+}
+
+/// Whether a link could not be made or opened by the kernel's word, and not through a fault of ours.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    errno(error).is_some() || error.kind() == io::ErrorKind::Unsupported
 }
 
 /// The error of a message that has another length than both sides agreed on.

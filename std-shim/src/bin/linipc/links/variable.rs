@@ -8,8 +8,8 @@ use linipc::shared::Shared;
 
 use super::{Link, Prepared, Start};
 
-/// A variable is replaced as a whole, so a large one makes short messages slow.
-const LEN: usize = 1 << 15;
+/// A variable is replaced as a whole, so one much larger makes short messages slow.
+const LEN: usize = 1 << 17;
 type Message = [u8; LEN];
 
 /// Four variables without a name.
