@@ -285,7 +285,7 @@ impl Running {
     fn start(test: &str, only: &str) -> Self {
         let folder = Folder::new(test);
         // Longer than what any mechanism holds.
-        let file = folder.file("file", &vec![1; 32 << 20]);
+        let file = folder.file("file", &vec![1; 16 << 20]);
         let child = folder
             .compare(&["--json", "--only", only], Some(&file))
             .spawn()
