@@ -121,45 +121,47 @@ fn a_path_may_have_108_bytes_and_no_more() {
 
 #[test]
 fn an_abstract_name_may_have_any_bytes() {
-    let longest = name(&[0xff; 107]);
-    let names = [name(b""), name(b"\0"), name(b"\0b"), name(b"/\0\xff")];
-    let listeners: Vec<_> = names
-        .iter()
-        .chain([&longest[..107].to_vec()])
-        .map(|name| {
-            let address = SocketAddrUnix::new_abstract_name(name).unwrap();
-            let listener = bound(SocketType::SEQPACKET, &address).unwrap();
-            let own = local_address(&listener).unwrap();
-            assert_eq!(own.abstract_name(), Some(&name[..]));
-            assert_eq!(
-                bound(SocketType::SEQPACKET, &own).unwrap_err(),
-                Errno::ADDRINUSE
-            );
-            (own, listener)
-        })
-        .collect();
-    for (address, listener) in &listeners {
-        let client = connected(SocketType::SEQPACKET, address).unwrap();
-        let server = accept(listener).unwrap();
-        socket::send(
-            &client,
-            address.abstract_name().unwrap(),
-            SendFlags::NOSIGNAL,
-        )
-        .unwrap();
-        let mut text = [0; 128];
-        let (_, len) = socket::recv(&server, &mut text, RecvFlags::empty()).unwrap();
-        assert_eq!(&text[..len], address.abstract_name().unwrap());
-    }
-    let gone = listeners[0].0.clone();
-    drop(listeners);
-    assert_eq!(
-        connected(SocketType::SEQPACKET, &gone).unwrap_err(),
-        Errno::CONNREFUSED
-    );
-    let too_long = SocketAddrUnix::new_abstract_name(&longest[..108]);
-    assert_eq!(too_long, Err(Errno::NAMETOOLONG));
-    assert!(abstract_address(&longest[..108]).is_err());
+    isolated!(|| {
+        let longest = name(&[0xff; 107]);
+        let names = [name(b""), name(b"\0"), name(b"\0b"), name(b"/\0\xff")];
+        let listeners: Vec<_> = names
+            .iter()
+            .chain([&longest[..107].to_vec()])
+            .map(|name| {
+                let address = SocketAddrUnix::new_abstract_name(name).unwrap();
+                let listener = bound(SocketType::SEQPACKET, &address).unwrap();
+                let own = local_address(&listener).unwrap();
+                assert_eq!(own.abstract_name(), Some(&name[..]));
+                assert_eq!(
+                    bound(SocketType::SEQPACKET, &own).unwrap_err(),
+                    Errno::ADDRINUSE
+                );
+                (own, listener)
+            })
+            .collect();
+        for (address, listener) in &listeners {
+            let client = connected(SocketType::SEQPACKET, address).unwrap();
+            let server = accept(listener).unwrap();
+            socket::send(
+                &client,
+                address.abstract_name().unwrap(),
+                SendFlags::NOSIGNAL,
+            )
+            .unwrap();
+            let mut text = [0; 128];
+            let (_, len) = socket::recv(&server, &mut text, RecvFlags::empty()).unwrap();
+            assert_eq!(&text[..len], address.abstract_name().unwrap());
+        }
+        let gone = listeners[0].0.clone();
+        drop(listeners);
+        assert_eq!(
+            connected(SocketType::SEQPACKET, &gone).unwrap_err(),
+            Errno::CONNREFUSED
+        );
+        let too_long = SocketAddrUnix::new_abstract_name(&longest[..108]);
+        assert_eq!(too_long, Err(Errno::NAMETOOLONG));
+        assert!(abstract_address(&longest[..108]).is_err());
+    });
 }
 
 #[test]
