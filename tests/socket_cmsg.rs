@@ -632,6 +632,8 @@ fn hostile_parts_of_a_list_are_corrupt_and_leak_nothing() {
         let part = |total: u32, start: u32| [total.to_le_bytes(), start.to_le_bytes()].concat();
         let first = (part(300, 0), 253);
         let ends_at_first: [(Vec<u8>, usize); 9] = [
+            // Right, if what is missing were zeros.
+            (vec![2, 0, 0, 0], 2),
             (part(2, 0), 1),
             (part(2, 0), 3),
             (part(2, 0), 0),
@@ -639,8 +641,7 @@ fn hostile_parts_of_a_list_are_corrupt_and_leak_nothing() {
             (part(2, 2), 0),
             (part(300, 253), 47),
             (part(300, 0), 252),
-            (b"short".to_vec(), 0),
-            (b"longer than 8".to_vec(), 2),
+            (b"nonsense".to_vec(), 2),
         ];
         let ends_at_second: [(Vec<u8>, usize); 6] = [
             (part(301, 253), 48),
@@ -665,6 +666,14 @@ fn hostile_parts_of_a_list_are_corrupt_and_leak_nothing() {
                 assert_eq!(inner::<ListError>(&error), ListError::Corrupt, "{parts:?}");
                 assert_eq!(open_fds(), before);
             }
+        }
+        for kind in [SocketType::SEQPACKET, SocketType::DGRAM] {
+            let (a, b) = unix::pair(kind).unwrap();
+            let before = open_fds();
+            send(&a, &[part(2, 0), vec![0]].concat(), &files[..2]).unwrap();
+            let error = b.recv_fds(1000).unwrap_err();
+            assert_eq!(inner::<ListError>(&error), ListError::Corrupt, "too long");
+            assert_eq!(open_fds(), before);
         }
         let (a, b) = UnixStream::pair().unwrap();
         send(&a, &part(u32::MAX, 0), &files[..253]).unwrap();
@@ -904,6 +913,8 @@ fn the_decoder_stays_within_arbitrary_bytes() {
 #[test]
 fn a_stream_gives_descriptors_with_their_bytes() {
     let (a, b) = UnixStream::pair().unwrap();
+    let error = a.send_with_fds(b"x", &files(300)).unwrap_err();
+    assert_eq!(errno(&error), Some(Errno::INVAL));
     (&a).write_all(b"before").unwrap();
     a.send_with_fds(b"with", &files(1)).unwrap();
     (&a).write_all(b"after").unwrap();
