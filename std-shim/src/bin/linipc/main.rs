@@ -39,7 +39,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         /// Only these mechanisms, in this order
-        #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = names())]
+        #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = names())]
         only: Vec<String>,
     },
     /// One of the two processes; started by the supervisor
@@ -67,10 +67,12 @@ A message or a piece has the size that suits the mechanism. What is built on top
   shm-*, memfd     slots in the segment, handed over by futexes: spin for a while, then sleep
   sem-*            the same slots, handed over by semaphores, without spinning
   file-lock        a file, and three byte-range locks as a baton; nothing polls
+  shared-variable  each way one for the message, and one that tells that it was read
   udp              numbers, acknowledgements and repetition, so that nothing is lost
 
-A mechanism that the kernel refuses is shown with the reason. Nothing is left behind, whatever
-happens to the processes.
+A mechanism that the kernel refuses is shown with the reason. Whatever happens to the two
+processes, nothing is left behind; nor after a signal to this program, unless it is SIGKILL: then
+the System V queues or semaphores of the mechanism that was running stay.
 
 Exit status:
   0    every mechanism was verified, or refused by the kernel when its objects were made or opened

@@ -92,6 +92,7 @@ pub(crate) mod posix {
         Ok(Box::new(Slots::new(start.side, memory, semaphores)))
     }
 
+    /// A post releases and a wait acquires what was done to the slot, as sem_overview(7) promises.
     impl Semaphore for sem::Semaphore {
         fn wait(&mut self, _: SharedBytes<'_>) -> io::Result<()> {
             sem::Semaphore::wait(self)
