@@ -551,6 +551,32 @@ fn of_many_that_replace_a_stale_file_one_wins() {
 }
 
 #[test]
+fn who_replaces_waits_for_the_lock_on_the_directory() {
+    isolated!(|| {
+        let folder = Folder::new("lock");
+        let path = folder.0.join("socket");
+        drop(Bind::new().listener(&path).unwrap());
+        let lives = || UnixStream::connect(&path).is_ok();
+        let lock = fs::File::open(&folder.0).unwrap();
+        lock.lock().unwrap();
+        let (mut end, ended) = io::pipe().unwrap();
+        let replacer = peer(|| {
+            // Not by a descriptor that it shares with the test.
+            fs::File::open(&folder.0).unwrap().try_lock().unwrap_err();
+            let _socket = Bind::new().replace_stale(true).listener(&path).unwrap();
+            end.read_exact(&mut [0]).unwrap();
+        });
+        until_asleep(replacer.pid());
+        assert!(!lives());
+        // The peer has a copy of the descriptor.
+        lock.unlock().unwrap();
+        support::eventually("it is replaced", lives);
+        (&ended).write_all(b"!").unwrap();
+        replacer.join();
+    });
+}
+
+#[test]
 fn the_file_goes_with_the_socket_if_that_is_chosen() {
     isolated!(|| {
         let folder = Folder::new("unlink");
