@@ -345,7 +345,7 @@ pub fn read(fd: impl AsFd, infos: &mut [Info]) -> Result<usize, Errno> {
     // SAFETY: The same borrowed memory; `Info` has no padding, and any bytes are an `Info`.
     let bytes = unsafe { core::slice::from_raw_parts_mut(infos.as_mut_ptr().cast::<u8>(), len) };
     let read = rustix::io::read(fd, bytes)?;
-    if !read.is_multiple_of(size_of::<Info>()) {
+    if read % size_of::<Info>() != 0 {
         return Err(Errno::INVAL);
     }
     Ok(read / size_of::<Info>())

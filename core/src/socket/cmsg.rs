@@ -61,7 +61,7 @@ use rustix::io::{Errno, IoSlice, IoSliceMut};
 
 use super::unix::Credentials;
 use super::{RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketAddrArg, SocketAddrStorage};
-use crate::sys::call;
+use crate::sys::{abi, call};
 
 /// For `RLIMIT_NOFILE`, the limit behind [`Error::Refused`] and `TOOMANYREFS`.
 pub use rustix::process::{Resource, getrlimit};
@@ -75,9 +75,6 @@ pub const SPACE_CREDENTIALS: usize = space(3 * size_of::<u32>());
 
 /// Words for the descriptor of a process.
 pub const SPACE_PIDFD: usize = space_fds(1);
-
-/// `SCM_PIDFD` of `<linux/socket.h>`.
-const SCM_PIDFD: u32 = 4;
 
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = size_of::<c::cmsghdr>();
@@ -494,7 +491,7 @@ impl<'c> Iterator for Messages<'c> {
         let payload = message.payload;
         Some(match (message.level, message.kind) {
             (c::SOL_SOCKET, c::SCM_RIGHTS) => Message::Rights(Fds { numbers: payload }),
-            (c::SOL_SOCKET, SCM_PIDFD) => match words(payload) {
+            (c::SOL_SOCKET, abi::SCM_PIDFD) => match words(payload) {
                 // SAFETY: The kernel wrote it for us (the type's invariant), or an error number.
                 Some([number]) => Message::Pidfd(unsafe { own(number) }),
                 None => Message::Other(message),

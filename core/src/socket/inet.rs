@@ -46,6 +46,7 @@ use rustix::net::{SocketAddrAny, ipproto, sockopt};
 
 use super::cmsg::{self, Control, Message};
 use super::{AddressFamily, RecvFlags, ReturnFlags, SendFlags, SocketType, get_option, set_option};
+use crate::sys::abi;
 
 pub use rustix::net::netdevice::name_to_index;
 pub use rustix::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -306,7 +307,7 @@ pub fn leave(socket: impl AsFd, group: IpAddr, interface: u32) -> Result<(), Err
 #[doc(alias = "UDP_SEGMENT")]
 #[doc(alias = "GSO")]
 pub fn set_segment_size(socket: impl AsFd, bytes: u16) -> Result<(), Errno> {
-    set_option(socket.as_fd(), SOL_UDP, UDP_SEGMENT, bytes.into())
+    set_option(socket.as_fd(), SOL_UDP, abi::UDP_SEGMENT, bytes.into())
 }
 
 /// `ssize_t sendmsg(int sockfd, const struct msghdr *msg, int flags)` with `UDP_SEGMENT`: sends
@@ -335,7 +336,7 @@ pub fn send_segments(
 ) -> Result<usize, Errno> {
     let mut words = [0; cmsg::space(size_of::<u16>())];
     let mut control = Control::new(&mut words);
-    control.push(SOL_UDP, UDP_SEGMENT, &segment.to_ne_bytes())?;
+    control.push(SOL_UDP, abi::UDP_SEGMENT, &segment.to_ne_bytes())?;
     match address {
         Some(address) => cmsg::sendmsg_to(socket, address, data, &control, flags),
         None => cmsg::sendmsg(socket, data, &control, flags),
@@ -356,7 +357,7 @@ pub fn send_segments(
 #[doc(alias = "UDP_GRO")]
 #[doc(alias = "GRO")]
 pub fn set_coalescing(socket: impl AsFd, on: bool) -> Result<(), Errno> {
-    set_option(socket.as_fd(), SOL_UDP, UDP_GRO, on.into())
+    set_option(socket.as_fd(), SOL_UDP, abi::UDP_GRO, on.into())
 }
 
 /// Datagrams that one call received.
@@ -411,7 +412,7 @@ pub fn receive_segments(
         .control
         .into_iter()
         .find_map(|message| match message {
-            Message::Other(raw) if (raw.level, raw.kind) == (SOL_UDP, UDP_GRO) => {
+            Message::Other(raw) if (raw.level, raw.kind) == (SOL_UDP, abi::UDP_GRO) => {
                 let size = raw.payload.first_chunk()?;
                 usize::try_from(i32::from_ne_bytes(*size)).ok()
             }
@@ -429,6 +430,3 @@ pub fn receive_segments(
 fn from_any(address: SocketAddrAny) -> Option<SocketAddr> {
     address.try_into().ok()
 }
-
-const UDP_SEGMENT: u32 = 103;
-const UDP_GRO: u32 = 104;

@@ -32,7 +32,8 @@ use rustix::io::Errno;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 
-use crate::sys::{abi::sockaddr_vm, call};
+use crate::sys::abi::{self, sockaddr_vm};
+use crate::sys::call;
 
 /// `AF_VSOCK`
 #[doc(alias = "AF_VSOCK")]
@@ -124,7 +125,7 @@ unsafe impl SocketAddrArg for Address {
             svm_reserved1: 0,
             svm_port: self.port,
             svm_cid: self.cid.0,
-            svm_flags: u8::from(self.to_host) * FLAG_TO_HOST,
+            svm_flags: u8::from(self.to_host) * abi::VMADDR_FLAG_TO_HOST,
             svm_zero: [0; 3],
         };
         f((&raw const address).cast(), size_of::<sockaddr_vm>() as u32)
@@ -155,7 +156,7 @@ impl TryFrom<SocketAddrAny> for Address {
         Ok(Self {
             cid: Cid(address.svm_cid),
             port: address.svm_port,
-            to_host: address.svm_flags & FLAG_TO_HOST != 0,
+            to_host: address.svm_flags & abi::VMADDR_FLAG_TO_HOST != 0,
         })
     }
 }
@@ -246,10 +247,13 @@ pub fn local_cid() -> Result<Cid, Errno> {
     )?;
     let mut cid = 0_u32;
     // SAFETY: The call writes one `unsigned int`.
-    unsafe { call!(__NR_ioctl, device.as_fd(), GET_LOCAL_CID, &raw mut cid) }?;
+    unsafe {
+        call!(
+            __NR_ioctl,
+            device.as_fd(),
+            abi::IOCTL_VM_SOCKETS_GET_LOCAL_CID,
+            &raw mut cid
+        )
+    }?;
     Ok(Cid(cid))
 }
-
-const FLAG_TO_HOST: u8 = 1;
-/// `_IO(7, 0xb9)`, which is the same number wherever `_IO` has no direction bits.
-const GET_LOCAL_CID: u32 = 7 << 8 | 0xb9;

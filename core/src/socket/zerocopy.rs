@@ -48,7 +48,7 @@ use rustix::io::{Errno, IoSlice};
 
 use super::cmsg::{self, Control, Message, RawMessage};
 use super::{RecvFlags, SendFlags};
-use crate::sys::abi::sock_extended_err;
+use crate::sys::abi::{self, sock_extended_err};
 
 /// `setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, 1)`: lets [`send`] send without a copy.
 ///
@@ -108,7 +108,7 @@ pub unsafe fn send(
     buffers: &[IoSlice<'_>],
     flags: SendFlags,
 ) -> Result<usize, Errno> {
-    let flags = flags | SendFlags::from_bits_retain(MSG_ZEROCOPY);
+    let flags = flags | SendFlags::from_bits_retain(abi::MSG_ZEROCOPY);
     cmsg::sendmsg(socket, buffers, &Control::default(), flags)
 }
 
@@ -212,10 +212,10 @@ pub fn notice(socket: impl AsFd) -> Result<Notice, Errno> {
         });
     let entry = entry.ok_or(Errno::BADMSG)?;
     Ok(match entry.ee_origin {
-        ORIGIN_ZEROCOPY => Notice::Completed(Completion {
+        abi::SO_EE_ORIGIN_ZEROCOPY => Notice::Completed(Completion {
             first: entry.ee_info,
             last: entry.ee_data,
-            copied: entry.ee_code & CODE_COPIED != 0,
+            copied: entry.ee_code & abi::SO_EE_CODE_ZEROCOPY_COPIED != 0,
         }),
         origin => Notice::Other {
             errno: entry.ee_errno,
@@ -233,7 +233,7 @@ pub fn notice(socket: impl AsFd) -> Result<Notice, Errno> {
 fn extended_error(message: RawMessage<'_>) -> Option<sock_extended_err> {
     if !matches!(
         (message.level, message.kind),
-        (SOL_IP, IP_RECVERR) | (SOL_IPV6, IPV6_RECVERR) | (SOL_VSOCK, VSOCK_RECVERR)
+        (SOL_IP, IP_RECVERR) | (SOL_IPV6, IPV6_RECVERR) | (abi::SOL_VSOCK, abi::VSOCK_RECVERR)
     ) {
         return None;
     }
@@ -244,9 +244,3 @@ fn extended_error(message: RawMessage<'_>) -> Option<sock_extended_err> {
 
 /// Words of control data: room for an entry, the address behind it, and what other options add.
 const CONTROL: usize = 64;
-
-const MSG_ZEROCOPY: u32 = 0x400_0000;
-const SOL_VSOCK: u32 = 287;
-const VSOCK_RECVERR: u32 = 1;
-const ORIGIN_ZEROCOPY: u8 = 5;
-const CODE_COPIED: u8 = 1;

@@ -15,6 +15,65 @@ pub type mode_t = c_ushort;
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
 pub type mode_t = c_uint;
 
+// `<linux/ipc.h>`
+pub const IPC_CREAT: c_int = 0o1000;
+pub const IPC_EXCL: c_int = 0o2000;
+pub const IPC_NOWAIT: c_int = 0o4000;
+pub const IPC_RMID: c_int = 0;
+pub const IPC_SET: c_int = 1;
+pub const IPC_STAT: c_int = 2;
+pub const IPC_INFO: c_int = 3;
+pub const IPC_64: c_int = 0x100;
+
+// `<linux/msg.h>`
+pub const MSG_STAT: c_int = 11;
+pub const MSG_INFO: c_int = 12;
+pub const MSG_STAT_ANY: c_int = 13;
+pub const MSG_NOERROR: c_int = 0o10000;
+pub const MSG_EXCEPT: c_int = 0o20000;
+pub const MSG_COPY: c_int = 0o40000;
+
+// `<linux/sem.h>`
+pub const SEM_UNDO: c_int = 0x1000;
+pub const GETPID: c_int = 11;
+pub const GETVAL: c_int = 12;
+pub const GETALL: c_int = 13;
+pub const GETNCNT: c_int = 14;
+pub const GETZCNT: c_int = 15;
+pub const SETVAL: c_int = 16;
+pub const SETALL: c_int = 17;
+pub const SEM_STAT: c_int = 18;
+pub const SEM_INFO: c_int = 19;
+pub const SEM_STAT_ANY: c_int = 20;
+
+// `<linux/shm.h>`
+pub const SHM_RDONLY: c_int = 0o10000;
+pub const SHM_RND: c_int = 0o20000;
+pub const SHM_REMAP: c_int = 0o40000;
+pub const SHM_EXEC: c_int = 0o100000;
+pub const SHM_HUGETLB: c_int = 0o4000;
+pub const SHM_NORESERVE: c_int = 0o10000;
+pub const SHM_LOCK: c_int = 11;
+pub const SHM_UNLOCK: c_int = 12;
+pub const SHM_STAT: c_int = 13;
+pub const SHM_INFO: c_int = 14;
+pub const SHM_STAT_ANY: c_int = 15;
+// The mode bits that shmctl(2) describes; they are in no header that programs see.
+pub const SHM_DEST: mode_t = 0o1000;
+pub const SHM_LOCKED: mode_t = 0o2000;
+
+// `<linux/socket.h>`, `<linux/udp.h>`, `<linux/errqueue.h>`, `<linux/vm_sockets.h>`
+pub const SCM_PIDFD: c_uint = 4;
+pub const MSG_ZEROCOPY: c_uint = 0x400_0000;
+pub const UDP_SEGMENT: c_uint = 103;
+pub const UDP_GRO: c_uint = 104;
+pub const SO_EE_ORIGIN_ZEROCOPY: u8 = 5;
+pub const SO_EE_CODE_ZEROCOPY_COPIED: u8 = 1;
+pub const SOL_VSOCK: c_uint = 287;
+pub const VSOCK_RECVERR: c_uint = 1;
+pub const VMADDR_FLAG_TO_HOST: u8 = 1;
+pub const IOCTL_VM_SOCKETS_GET_LOCAL_CID: c_uint = 0x7b9;
+
 /// `struct ipc64_perm`, the head of every System V object.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]

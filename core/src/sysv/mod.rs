@@ -117,8 +117,10 @@ impl Create {
     pub(crate) const fn bits(self) -> c_int {
         match self {
             Self::No => 0,
-            Self::Open(mode) => CREAT | (mode.bits() & 0o777) as c_int,
-            Self::Exclusive(mode) => CREAT | EXCL | (mode.bits() & 0o777) as c_int,
+            Self::Open(mode) => abi::IPC_CREAT | (mode.bits() & 0o777) as c_int,
+            Self::Exclusive(mode) => {
+                abi::IPC_CREAT | abi::IPC_EXCL | (mode.bits() & 0o777) as c_int
+            }
         }
     }
 }
@@ -205,21 +207,10 @@ pub enum Visibility {
     Any,
 }
 
-const CREAT: c_int = 0o1000;
-const EXCL: c_int = 0o2000;
-pub(crate) const NOWAIT: c_int = 0o4000;
-
-/// `IPC_RMID` and its kin; arm's old calls take the structures' size from `IPC_64`.
-pub(crate) mod cmd {
-    use core::ffi::c_int;
-
-    #[cfg(target_arch = "arm")]
-    pub(crate) const IPC_64: c_int = 0x100;
-    #[cfg(not(target_arch = "arm"))]
-    pub(crate) const IPC_64: c_int = 0;
-
-    pub(crate) const RMID: c_int = IPC_64;
-    pub(crate) const SET: c_int = 1 | IPC_64;
-    pub(crate) const STAT: c_int = 2 | IPC_64;
-    pub(crate) const INFO: c_int = 3 | IPC_64;
-}
+/// What arm's calls want in each command, so as to use the structures of [`abi`]; everywhere else
+/// there is no other form of them.
+pub(crate) const VERSION: c_int = if cfg!(target_arch = "arm") {
+    abi::IPC_64
+} else {
+    0
+};

@@ -30,8 +30,8 @@ use bitflags::bitflags;
 use rustix::io::Errno;
 use static_assertions::const_assert_eq;
 
-use super::{Create, Key, NOWAIT, Owner, Permissions, Visibility, cmd};
-use crate::sys::{abi, call};
+use super::{Create, Key, Owner, Permissions, VERSION, Visibility};
+use crate::sys::{Arg, abi, call};
 
 super::id! {
     /// `msqid`: a message queue, in every process of the IPC namespace.
@@ -90,7 +90,7 @@ bitflags! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Send: c_int {
         /// `IPC_NOWAIT`: fail with `AGAIN` if the queue is full, instead of waiting.
-        const NOWAIT = NOWAIT;
+        const NOWAIT = abi::IPC_NOWAIT;
     }
 }
 
@@ -99,14 +99,11 @@ bitflags! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Receive: c_int {
         /// `IPC_NOWAIT`: fail with `NOMSG` if no message fits, instead of waiting.
-        const NOWAIT = NOWAIT;
+        const NOWAIT = abi::IPC_NOWAIT;
         /// `MSG_NOERROR`: cut off what does not fit; the rest is lost.
-        const TRUNCATE = 0o10000;
+        const TRUNCATE = abi::MSG_NOERROR;
     }
 }
-
-const EXCEPT: c_int = 0o20000;
-const COPY: c_int = 0o40000;
 
 /// Which message to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +127,7 @@ impl Select {
             Self::First => Ok((0, 0)),
             Self::Type(kind) if kind > 0 => Ok((kind, 0)),
             Self::UpTo(kind) if kind > 0 => Ok((-kind, 0)),
-            Self::Except(kind) if kind > 0 => Ok((kind, EXCEPT)),
+            Self::Except(kind) if kind > 0 => Ok((kind, abi::MSG_EXCEPT)),
             _ => Err(Errno::INVAL),
         }
     }
@@ -240,7 +237,12 @@ pub fn receive(
 #[doc(alias = "MSG_COPY")]
 pub fn peek(id: Id, message: &mut Message, index: usize, flags: Receive) -> Result<usize, Errno> {
     let index = c_long::try_from(index).map_err(|_| Errno::NOMSG)?;
-    msgrcv(id, message, index, flags.bits() | NOWAIT | COPY)
+    msgrcv(
+        id,
+        message,
+        index,
+        flags.bits() | abi::IPC_NOWAIT | abi::MSG_COPY,
+    )
 }
 
 #[inline]
@@ -308,7 +310,7 @@ impl From<abi::msqid64_ds> for Stat {
 pub fn stat(id: Id) -> Result<Stat, Errno> {
     let mut ds = abi::msqid64_ds::default();
     // SAFETY: `IPC_STAT` writes one `msqid64_ds`.
-    unsafe { call!(__NR_msgctl, id.0, cmd::STAT, &raw mut ds) }?;
+    unsafe { ctl(id.0, abi::IPC_STAT, &raw mut ds) }?;
     Ok(ds.into())
 }
 
@@ -331,7 +333,7 @@ pub fn set(id: Id, owner: Owner, max_bytes: usize) -> Result<(), Errno> {
         ..abi::msqid64_ds::default()
     };
     // SAFETY: `IPC_SET` reads one `msqid64_ds`.
-    unsafe { call!(__NR_msgctl, id.0, cmd::SET, &raw const ds) }?;
+    unsafe { ctl(id.0, abi::IPC_SET, &raw const ds) }?;
     Ok(())
 }
 
@@ -349,7 +351,7 @@ pub fn set(id: Id, owner: Owner, max_bytes: usize) -> Result<(), Errno> {
 #[doc(alias = "IPC_RMID")]
 pub fn remove(id: Id) -> Result<(), Errno> {
     // SAFETY: `IPC_RMID` ignores the pointer.
-    unsafe { call!(__NR_msgctl, id.0, cmd::RMID, 0_usize) }?;
+    unsafe { ctl(id.0, abi::IPC_RMID, 0_usize) }?;
     Ok(())
 }
 
@@ -371,12 +373,12 @@ pub fn remove(id: Id) -> Result<(), Errno> {
 pub fn stat_index(index: usize, visibility: Visibility) -> Result<(Id, Stat), Errno> {
     let index = c_int::try_from(index).map_err(|_| Errno::INVAL)?;
     let cmd = match visibility {
-        Visibility::Readable => MSG_STAT,
-        Visibility::Any => MSG_STAT_ANY,
+        Visibility::Readable => abi::MSG_STAT,
+        Visibility::Any => abi::MSG_STAT_ANY,
     };
     let mut ds = abi::msqid64_ds::default();
     // SAFETY: `MSG_STAT` and `MSG_STAT_ANY` write one `msqid64_ds`.
-    let id = unsafe { call!(__NR_msgctl, index, cmd, &raw mut ds) }?;
+    let id = unsafe { ctl(index, cmd, &raw mut ds) }?;
     Ok((Id(id as c_int), ds.into()))
 }
 
@@ -404,7 +406,7 @@ pub struct Limits {
 #[inline]
 #[doc(alias = "IPC_INFO")]
 pub fn limits() -> Result<Limits, Errno> {
-    let (info, _) = msginfo(cmd::INFO)?;
+    let (info, _) = msginfo(abi::IPC_INFO)?;
     Ok(Limits {
         message_bytes: info.msgmax as usize,
         queue_bytes: info.msgmnb as usize,
@@ -437,7 +439,7 @@ pub struct Usage {
 #[inline]
 #[doc(alias = "MSG_INFO")]
 pub fn usage() -> Result<Usage, Errno> {
-    let (info, highest_index) = msginfo(MSG_INFO)?;
+    let (info, highest_index) = msginfo(abi::MSG_INFO)?;
     Ok(Usage {
         highest_index,
         queues: info.msgpool as usize,
@@ -450,10 +452,17 @@ pub fn usage() -> Result<Usage, Errno> {
 fn msginfo(cmd: c_int) -> Result<(abi::msginfo, usize), Errno> {
     let mut info = abi::msginfo::default();
     // SAFETY: `IPC_INFO` and `MSG_INFO` write one `msginfo`.
-    let highest_index = unsafe { call!(__NR_msgctl, 0_usize, cmd, &raw mut info) }?;
+    let highest_index = unsafe { ctl(0, cmd, &raw mut info) }?;
     Ok((info, highest_index))
 }
 
-const MSG_STAT: c_int = 11 | cmd::IPC_64;
-const MSG_INFO: c_int = 12 | cmd::IPC_64;
-const MSG_STAT_ANY: c_int = 13 | cmd::IPC_64;
+/// `msgctl`, whose `arg` is what `cmd` takes.
+///
+/// # Safety
+///
+/// As for [`call!`]: a pointer is valid for what `cmd` reads or writes.
+#[inline(always)]
+unsafe fn ctl(id: c_int, cmd: c_int, arg: impl Arg) -> Result<usize, Errno> {
+    // SAFETY: The caller's promise.
+    unsafe { call!(__NR_msgctl, id, cmd | VERSION, arg) }
+}

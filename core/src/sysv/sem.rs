@@ -40,8 +40,8 @@ use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 use static_assertions::const_assert_eq;
 
-use super::{Create, Key, NOWAIT, Owner, Permissions, Visibility, cmd};
-use crate::sys::{abi, call};
+use super::{Create, Key, Owner, Permissions, VERSION, Visibility};
+use crate::sys::{Arg, abi, call};
 
 pub use rustix::time::Timespec;
 
@@ -60,9 +60,9 @@ bitflags! {
     #[repr(transparent)]
     pub struct Flags: c_short {
         /// `IPC_NOWAIT`: fail with `AGAIN` if this operation would have to wait.
-        const NOWAIT = NOWAIT as c_short;
+        const NOWAIT = abi::IPC_NOWAIT as c_short;
         /// `SEM_UNDO`: undo this operation when the process ends, however it ends.
-        const UNDO = 0x1000;
+        const UNDO = abi::SEM_UNDO as c_short;
     }
 }
 
@@ -202,7 +202,7 @@ fn semtimedop(id: Id, ops: &[Op], timeout: *const Timespec) -> Result<(), Errno>
 #[inline]
 #[doc(alias = "GETVAL")]
 pub fn getval(id: Id, num: u16) -> Result<u16, Errno> {
-    Ok(ask(id, num, GETVAL)? as u16)
+    Ok(ask(id, num, abi::GETVAL)? as u16)
 }
 
 /// `semctl` with `GETPID`: the process that changed a semaphore last, 0 if none.
@@ -217,7 +217,7 @@ pub fn getval(id: Id, num: u16) -> Result<u16, Errno> {
 #[inline]
 #[doc(alias = "GETPID")]
 pub fn getpid(id: Id, num: u16) -> Result<i32, Errno> {
-    Ok(ask(id, num, GETPID)? as i32)
+    Ok(ask(id, num, abi::GETPID)? as i32)
 }
 
 /// `semctl` with `GETNCNT`: how many tasks wait for a semaphore to get higher.
@@ -232,7 +232,7 @@ pub fn getpid(id: Id, num: u16) -> Result<i32, Errno> {
 #[inline]
 #[doc(alias = "GETNCNT")]
 pub fn getncnt(id: Id, num: u16) -> Result<usize, Errno> {
-    ask(id, num, GETNCNT)
+    ask(id, num, abi::GETNCNT)
 }
 
 /// `semctl` with `GETZCNT`: how many tasks wait for a semaphore to get 0.
@@ -247,13 +247,13 @@ pub fn getncnt(id: Id, num: u16) -> Result<usize, Errno> {
 #[inline]
 #[doc(alias = "GETZCNT")]
 pub fn getzcnt(id: Id, num: u16) -> Result<usize, Errno> {
-    ask(id, num, GETZCNT)
+    ask(id, num, abi::GETZCNT)
 }
 
 #[inline]
 fn ask(id: Id, num: u16, cmd: c_int) -> Result<usize, Errno> {
     // SAFETY: These commands take no pointer.
-    unsafe { call!(__NR_semctl, id.0, c_int::from(num), cmd, 0_usize) }
+    unsafe { ctl(id.0, num, cmd, 0_usize) }
 }
 
 /// `semctl` with `SETVAL`: sets one semaphore, and forgets what processes would undo on it.
@@ -278,7 +278,7 @@ pub fn setval(id: Id, num: u16, value: u16) -> Result<(), Errno> {
         usize::from(value)
     };
     // SAFETY: `SETVAL` takes no pointer.
-    unsafe { call!(__NR_semctl, id.0, c_int::from(num), SETVAL, value) }?;
+    unsafe { ctl(id.0, num, abi::SETVAL, value) }?;
     Ok(())
 }
 
@@ -299,7 +299,7 @@ pub fn setval(id: Id, num: u16, value: u16) -> Result<(), Errno> {
 #[doc(alias = "GETALL")]
 pub fn getall(id: Id, values: &mut [u16]) -> Result<(), Errno> {
     let fenced = Fenced::new(values.len())?;
-    fenced.ctl(id, GETALL)?;
+    fenced.ctl(id, abi::GETALL)?;
     // SAFETY: `Fenced` has room for as many values as `values`, which is borrowed by us alone; the
     // mapping is new, so they do not overlap.
     unsafe { ptr::copy_nonoverlapping(fenced.values.as_ptr(), values.as_mut_ptr(), values.len()) };
@@ -326,7 +326,7 @@ pub fn setall(id: Id, values: &[u16]) -> Result<(), Errno> {
     let fenced = Fenced::new(values.len())?;
     // SAFETY: As in `getall`, the other way round.
     unsafe { ptr::copy_nonoverlapping(values.as_ptr(), fenced.values.as_ptr(), values.len()) };
-    fenced.ctl(id, SETALL)
+    fenced.ctl(id, abi::SETALL)
 }
 
 /// The array for `GETALL` and `SETALL`, with memory behind it that nobody can access.
@@ -376,7 +376,7 @@ impl Fenced {
         let values = self.values.as_ptr();
         // SAFETY: The call reads or writes values from the first on, and stops at the fence (the
         // type's invariant).
-        match unsafe { call!(__NR_semctl, id.0, 0_usize, cmd, values) } {
+        match unsafe { ctl(id.0, 0, cmd, values) } {
             Ok(_) => Ok(()),
             Err(Errno::FAULT) => Err(Errno::TOOBIG),
             Err(error) => Err(error),
@@ -432,7 +432,7 @@ impl From<abi::semid64_ds> for Stat {
 pub fn stat(id: Id) -> Result<Stat, Errno> {
     let mut ds = abi::semid64_ds::default();
     // SAFETY: `IPC_STAT` writes one `semid64_ds`.
-    unsafe { call!(__NR_semctl, id.0, 0_usize, cmd::STAT, &raw mut ds) }?;
+    unsafe { ctl(id.0, 0, abi::IPC_STAT, &raw mut ds) }?;
     Ok(ds.into())
 }
 
@@ -453,7 +453,7 @@ pub fn set(id: Id, owner: Owner) -> Result<(), Errno> {
         ..abi::semid64_ds::default()
     };
     // SAFETY: `IPC_SET` reads one `semid64_ds`.
-    unsafe { call!(__NR_semctl, id.0, 0_usize, cmd::SET, &raw const ds) }?;
+    unsafe { ctl(id.0, 0, abi::IPC_SET, &raw const ds) }?;
     Ok(())
 }
 
@@ -471,7 +471,7 @@ pub fn set(id: Id, owner: Owner) -> Result<(), Errno> {
 #[doc(alias = "IPC_RMID")]
 pub fn remove(id: Id) -> Result<(), Errno> {
     // SAFETY: `IPC_RMID` ignores the pointer.
-    unsafe { call!(__NR_semctl, id.0, 0_usize, cmd::RMID, 0_usize) }?;
+    unsafe { ctl(id.0, 0, abi::IPC_RMID, 0_usize) }?;
     Ok(())
 }
 
@@ -493,12 +493,12 @@ pub fn remove(id: Id) -> Result<(), Errno> {
 pub fn stat_index(index: usize, visibility: Visibility) -> Result<(Id, Stat), Errno> {
     let index = c_int::try_from(index).map_err(|_| Errno::INVAL)?;
     let cmd = match visibility {
-        Visibility::Readable => SEM_STAT,
-        Visibility::Any => SEM_STAT_ANY,
+        Visibility::Readable => abi::SEM_STAT,
+        Visibility::Any => abi::SEM_STAT_ANY,
     };
     let mut ds = abi::semid64_ds::default();
     // SAFETY: `SEM_STAT` and `SEM_STAT_ANY` write one `semid64_ds`.
-    let id = unsafe { call!(__NR_semctl, index, 0_usize, cmd, &raw mut ds) }?;
+    let id = unsafe { ctl(index, 0, cmd, &raw mut ds) }?;
     Ok((Id(id as c_int), ds.into()))
 }
 
@@ -528,7 +528,7 @@ pub struct Limits {
 #[inline]
 #[doc(alias = "IPC_INFO")]
 pub fn limits() -> Result<Limits, Errno> {
-    let (info, _) = seminfo(cmd::INFO)?;
+    let (info, _) = seminfo(abi::IPC_INFO)?;
     Ok(Limits {
         set_semaphores: info.semmsl as usize,
         semaphores: info.semmns as usize,
@@ -560,7 +560,7 @@ pub struct Usage {
 #[inline]
 #[doc(alias = "SEM_INFO")]
 pub fn usage() -> Result<Usage, Errno> {
-    let (info, highest_index) = seminfo(SEM_INFO)?;
+    let (info, highest_index) = seminfo(abi::SEM_INFO)?;
     Ok(Usage {
         highest_index,
         sets: info.semusz as usize,
@@ -572,17 +572,17 @@ pub fn usage() -> Result<Usage, Errno> {
 fn seminfo(cmd: c_int) -> Result<(abi::seminfo, usize), Errno> {
     let mut info = abi::seminfo::default();
     // SAFETY: `IPC_INFO` and `SEM_INFO` write one `seminfo`.
-    let highest_index = unsafe { call!(__NR_semctl, 0_usize, 0_usize, cmd, &raw mut info) }?;
+    let highest_index = unsafe { ctl(0, 0, cmd, &raw mut info) }?;
     Ok((info, highest_index))
 }
 
-const GETPID: c_int = 11 | cmd::IPC_64;
-const GETVAL: c_int = 12 | cmd::IPC_64;
-const GETALL: c_int = 13 | cmd::IPC_64;
-const GETNCNT: c_int = 14 | cmd::IPC_64;
-const GETZCNT: c_int = 15 | cmd::IPC_64;
-const SETVAL: c_int = 16 | cmd::IPC_64;
-const SETALL: c_int = 17 | cmd::IPC_64;
-const SEM_STAT: c_int = 18 | cmd::IPC_64;
-const SEM_INFO: c_int = 19 | cmd::IPC_64;
-const SEM_STAT_ANY: c_int = 20 | cmd::IPC_64;
+/// `semctl`, whose `arg` is what `cmd` takes.
+///
+/// # Safety
+///
+/// As for [`call!`]: a pointer is valid for what `cmd` reads or writes.
+#[inline(always)]
+unsafe fn ctl(id: c_int, num: u16, cmd: c_int, arg: impl Arg) -> Result<usize, Errno> {
+    // SAFETY: The caller's promise.
+    unsafe { call!(__NR_semctl, id, c_int::from(num), cmd | VERSION, arg) }
+}

@@ -36,10 +36,10 @@ use core::ptr::{self, NonNull};
 use bitflags::bitflags;
 use rustix::io::Errno;
 
-use super::{Create, Key, Owner, Permissions, Visibility, cmd};
+use super::{Create, Key, Owner, Permissions, VERSION, Visibility};
 use crate::map::Access;
 use crate::shared::SharedBytes;
-use crate::sys::{abi, call};
+use crate::sys::{Arg, abi, call};
 
 super::id! {
     /// `shmid`: a segment, in every process of the IPC namespace.
@@ -68,13 +68,18 @@ impl Memory {
     const fn bits(self) -> Result<c_int, Errno> {
         let pages = match self.pages {
             Pages::Usual => 0,
-            Pages::Huge => HUGETLB,
+            Pages::Huge => abi::SHM_HUGETLB,
             Pages::HugeOf { log2: log2 @ 1..64 } => {
-                HUGETLB | ((log2 as u32) << HUGE_SHIFT) as c_int
+                abi::SHM_HUGETLB | ((log2 as u32) << HUGE_SHIFT) as c_int
             }
             Pages::HugeOf { .. } => return Err(Errno::INVAL),
         };
-        Ok(pages | if self.no_reserve { NORESERVE } else { 0 })
+        Ok(pages
+            | if self.no_reserve {
+                abi::SHM_NORESERVE
+            } else {
+                0
+            })
     }
 }
 
@@ -131,14 +136,14 @@ bitflags! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Attach: c_int {
         /// `SHM_RDONLY`: only to read.
-        const RDONLY = 0o10000;
+        const RDONLY = abi::SHM_RDONLY;
         /// `SHM_RND`: round the address down to a multiple of `SHMLBA`.
         ///
         /// That is four pages on arm, and a page on the other architectures of this crate. (The C
         /// library's macro says four pages on aarch64, too; the kernel takes any page.)
-        const RND = 0o20000;
+        const RND = abi::SHM_RND;
         /// `SHM_EXEC`: also to execute; needs execute permission on the segment.
-        const EXEC = 0o100000;
+        const EXEC = abi::SHM_EXEC;
     }
 }
 
@@ -203,7 +208,7 @@ pub unsafe fn attach_over(
     flags: Attach,
 ) -> Result<Attachment, Errno> {
     // SAFETY: The caller gives up what is mapped there.
-    unsafe { shmat(id, address.as_ptr(), flags, REMAP) }
+    unsafe { shmat(id, address.as_ptr(), flags, abi::SHM_REMAP) }
 }
 
 /// # Safety
@@ -331,8 +336,8 @@ impl From<abi::shmid64_ds> for Stat {
             permissions: ds.shm_perm.into(),
             size: ds.shm_segsz,
             attachments: ds.shm_nattch as usize,
-            removed: ds.shm_perm.mode & DEST != 0,
-            locked: ds.shm_perm.mode & LOCKED != 0,
+            removed: ds.shm_perm.mode & abi::SHM_DEST != 0,
+            locked: ds.shm_perm.mode & abi::SHM_LOCKED != 0,
             last_attach: ds.shm_atime.seconds(),
             last_detach: ds.shm_dtime.seconds(),
             last_change: ds.shm_ctime.seconds(),
@@ -357,7 +362,7 @@ impl From<abi::shmid64_ds> for Stat {
 pub fn stat(id: Id) -> Result<Stat, Errno> {
     let mut ds = abi::shmid64_ds::default();
     // SAFETY: `IPC_STAT` writes one `shmid64_ds`.
-    unsafe { call!(__NR_shmctl, id.0, cmd::STAT, &raw mut ds) }?;
+    unsafe { ctl(id.0, abi::IPC_STAT, &raw mut ds) }?;
     Ok(ds.into())
 }
 
@@ -378,7 +383,7 @@ pub fn set(id: Id, owner: Owner) -> Result<(), Errno> {
         ..abi::shmid64_ds::default()
     };
     // SAFETY: `IPC_SET` reads one `shmid64_ds`.
-    unsafe { call!(__NR_shmctl, id.0, cmd::SET, &raw const ds) }?;
+    unsafe { ctl(id.0, abi::IPC_SET, &raw const ds) }?;
     Ok(())
 }
 
@@ -398,7 +403,7 @@ pub fn set(id: Id, owner: Owner) -> Result<(), Errno> {
 #[doc(alias = "IPC_RMID")]
 pub fn remove(id: Id) -> Result<(), Errno> {
     // SAFETY: `IPC_RMID` ignores the pointer.
-    unsafe { call!(__NR_shmctl, id.0, cmd::RMID, 0_usize) }?;
+    unsafe { ctl(id.0, abi::IPC_RMID, 0_usize) }?;
     Ok(())
 }
 
@@ -417,7 +422,7 @@ pub fn remove(id: Id) -> Result<(), Errno> {
 #[doc(alias = "SHM_LOCK")]
 pub fn lock(id: Id) -> Result<(), Errno> {
     // SAFETY: `SHM_LOCK` ignores the pointer.
-    unsafe { call!(__NR_shmctl, id.0, SHM_LOCK, 0_usize) }?;
+    unsafe { ctl(id.0, abi::SHM_LOCK, 0_usize) }?;
     Ok(())
 }
 
@@ -434,7 +439,7 @@ pub fn lock(id: Id) -> Result<(), Errno> {
 #[doc(alias = "SHM_UNLOCK")]
 pub fn unlock(id: Id) -> Result<(), Errno> {
     // SAFETY: `SHM_UNLOCK` ignores the pointer.
-    unsafe { call!(__NR_shmctl, id.0, SHM_UNLOCK, 0_usize) }?;
+    unsafe { ctl(id.0, abi::SHM_UNLOCK, 0_usize) }?;
     Ok(())
 }
 
@@ -456,12 +461,12 @@ pub fn unlock(id: Id) -> Result<(), Errno> {
 pub fn stat_index(index: usize, visibility: Visibility) -> Result<(Id, Stat), Errno> {
     let index = c_int::try_from(index).map_err(|_| Errno::INVAL)?;
     let cmd = match visibility {
-        Visibility::Readable => SHM_STAT,
-        Visibility::Any => SHM_STAT_ANY,
+        Visibility::Readable => abi::SHM_STAT,
+        Visibility::Any => abi::SHM_STAT_ANY,
     };
     let mut ds = abi::shmid64_ds::default();
     // SAFETY: `SHM_STAT` and `SHM_STAT_ANY` write one `shmid64_ds`.
-    let id = unsafe { call!(__NR_shmctl, index, cmd, &raw mut ds) }?;
+    let id = unsafe { ctl(index, cmd, &raw mut ds) }?;
     Ok((Id(id as c_int), ds.into()))
 }
 
@@ -491,7 +496,7 @@ pub struct Limits {
 pub fn limits() -> Result<Limits, Errno> {
     let mut info = abi::shminfo64::default();
     // SAFETY: `IPC_INFO` writes one `shminfo64`.
-    unsafe { call!(__NR_shmctl, 0_usize, cmd::INFO, &raw mut info) }?;
+    unsafe { ctl(0, abi::IPC_INFO, &raw mut info) }?;
     Ok(Limits {
         segment_bytes: info.shmmax as usize,
         segments: info.shmmni as usize,
@@ -529,7 +534,7 @@ pub struct Usage {
 pub fn usage() -> Result<Usage, Errno> {
     let mut info = abi::shm_info::default();
     // SAFETY: `SHM_INFO` writes one `shm_info`.
-    let highest_index = unsafe { call!(__NR_shmctl, 0_usize, SHM_INFO, &raw mut info) }?;
+    let highest_index = unsafe { ctl(0, abi::SHM_INFO, &raw mut info) }?;
     Ok(Usage {
         highest_index,
         segments: info.used_ids as usize,
@@ -539,17 +544,15 @@ pub fn usage() -> Result<Usage, Errno> {
     })
 }
 
-const HUGETLB: c_int = 0o4000;
-const NORESERVE: c_int = 0o10000;
 const HUGE_SHIFT: u32 = linux_raw_sys::general::HUGETLB_FLAG_ENCODE_SHIFT;
-const REMAP: c_int = 0o40000;
 
-/// In the mode of `ipc64_perm`.
-const DEST: abi::mode_t = 0o1000;
-const LOCKED: abi::mode_t = 0o2000;
-
-const SHM_LOCK: c_int = 11 | cmd::IPC_64;
-const SHM_UNLOCK: c_int = 12 | cmd::IPC_64;
-const SHM_STAT: c_int = 13 | cmd::IPC_64;
-const SHM_INFO: c_int = 14 | cmd::IPC_64;
-const SHM_STAT_ANY: c_int = 15 | cmd::IPC_64;
+/// `shmctl`, whose `arg` is what `cmd` takes.
+///
+/// # Safety
+///
+/// As for [`call!`]: a pointer is valid for what `cmd` reads or writes.
+#[inline(always)]
+unsafe fn ctl(id: c_int, cmd: c_int, arg: impl Arg) -> Result<usize, Errno> {
+    // SAFETY: The caller's promise.
+    unsafe { call!(__NR_shmctl, id, cmd | VERSION, arg) }
+}
