@@ -221,6 +221,67 @@ fn every_unit_is_taken_once_by_many_who_wait() {
 }
 
 #[test]
+fn each_post_wakes_one_of_many_who_sleep() {
+    isolated!(|| {
+        for format in FORMATS {
+            let region = region();
+            let semaphore = init(&region, format, 0);
+            let mut sleepers: Vec<_> = (0..3).map(|_| peer(|| semaphore.wait().unwrap())).collect();
+            for sleeper in &sleepers {
+                until_asleep(sleeper.pid());
+            }
+            for left in (0..3).rev() {
+                assert_eq!(semaphore.waiters(), left + 1);
+                semaphore.post().unwrap();
+                support::eventually("one of them went on", || {
+                    (semaphore.value(), semaphore.waiters()) == (0, left)
+                });
+            }
+            sleepers.drain(..).for_each(support::Peer::join);
+        }
+    });
+}
+
+#[test]
+fn a_number_of_waiters_that_is_out_of_date_loses_no_wake() {
+    isolated!(|| {
+        let region = region();
+        let semaphore = init(&region, Format::MUSL, 0);
+        let sleepers = [(); 2].map(|()| peer(|| semaphore.wait().unwrap()));
+        for sleeper in &sleepers {
+            until_asleep(sleeper.pid());
+        }
+        // As a post sees it that read it before the second came.
+        region.bytes().write(4, &1_u32.to_ne_bytes()).unwrap();
+        semaphore.post().unwrap();
+        support::eventually("one of them went on", || semaphore.value() == 0);
+        semaphore.post().unwrap();
+        sleepers.into_iter().for_each(support::Peer::join);
+    });
+}
+
+#[test]
+fn a_number_of_waiters_that_a_peer_spoils_harms_nobody() {
+    isolated!(|| {
+        for format in FORMATS {
+            let region = region();
+            let semaphore = init(&region, format, 0);
+            let sleeper = peer(|| semaphore.wait().unwrap());
+            until_asleep(sleeper.pid());
+            // A unit, and nobody who waits for it.
+            init(&region, format, 1);
+            let low = format == Format::Glibc64 && cfg!(target_endian = "big");
+            let word = region.bytes().atomic_u32(if low { 4 } else { 0 }).unwrap();
+            linipc_core::futex::Futex::shared(word).wake(1).unwrap();
+            sleeper.join();
+            assert_eq!(semaphore.value(), 0);
+            semaphore.post().unwrap();
+            semaphore.wait().unwrap();
+        }
+    });
+}
+
+#[test]
 fn the_others_go_on_when_a_waiter_is_killed() {
     isolated!(|| {
         for format in FORMATS {
@@ -297,6 +358,15 @@ fn the_value_has_its_bounds() {
         let semaphore = init(&region, format, 0);
         assert_eq!(semaphore.try_wait(), Err(Errno::AGAIN));
     }
+    // Only a peer can put more there: it does not run over into the number of waiters.
+    let region = region();
+    let semaphore = init(&region, Format::Glibc64, 0);
+    region
+        .bytes()
+        .write(0, &u64::from(u32::MAX).to_ne_bytes())
+        .unwrap();
+    assert_eq!(semaphore.post(), Err(Errno::OVERFLOW));
+    assert_eq!(semaphore.waiters(), 0);
 }
 
 #[test]

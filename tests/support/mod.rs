@@ -332,6 +332,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Where it is.
+    pub fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
     /// A command that runs it.
     pub fn command(&self) -> Command {
         Command::new(&self.path)
