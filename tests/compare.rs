@@ -356,9 +356,14 @@ fn a_signal_ends_all_and_leaves_nothing() {
 #[test]
 fn the_peers_die_with_their_supervisor() {
     isolated!(|| {
-        let running = Running::start("orphans", "pipe");
+        // A full queue that nobody removes would keep the sender for ever.
+        let running = Running::start("orphans", "mq-sysv");
+        support::until_asleep(running.sender.as_raw_pid());
         running.signal(Signal::KILL);
         running.end();
+        for (id, _) in linipc::sysv::msg::list().unwrap() {
+            linipc::core::sysv::msg::remove(id).unwrap();
+        }
     });
 }
 
