@@ -293,3 +293,52 @@ fn socket_structures_and_constants() {
     ];
     compare("abi-sockets", &headers, &expected);
 }
+
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn notification_structures_and_constants() {
+    use linipc_core::event::{eventfd, signalfd, timerfd};
+    let mut expected = Expected::new();
+    structure!(
+        expected,
+        "signalfd_siginfo" = abi::signalfd_siginfo {
+            ssi_signo,
+            ssi_errno,
+            ssi_code,
+            ssi_pid,
+            ssi_uid,
+            ssi_fd,
+            ssi_tid,
+            ssi_band,
+            ssi_overrun,
+            ssi_trapno,
+            ssi_status,
+            ssi_int,
+            ssi_ptr,
+            ssi_utime,
+            ssi_stime,
+            ssi_addr,
+            ssi_addr_lsb,
+            ssi_syscall,
+            ssi_call_addr,
+            ssi_arch,
+        }
+    );
+    for (name, ours) in [
+        ("SFD_NONBLOCK", signalfd::Flags::NONBLOCK.bits()),
+        ("EFD_NONBLOCK", eventfd::Flags::NONBLOCK.bits()),
+        ("EFD_SEMAPHORE", eventfd::Flags::SEMAPHORE.bits()),
+        ("TFD_NONBLOCK", timerfd::Flags::NONBLOCK.bits()),
+        ("FUTEX_WAITV_MAX", linipc_core::futex::WAITV_MAX as u32),
+    ] {
+        expected.insert(name.to_owned(), ours.into());
+    }
+    let headers = [
+        "linux/types.h",
+        "linux/signalfd.h",
+        "sys/eventfd.h",
+        "sys/timerfd.h",
+        "linux/futex.h",
+    ];
+    compare("abi-event", &headers, &expected);
+}

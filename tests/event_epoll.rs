@@ -16,7 +16,7 @@ use linipc_core::Errno;
 use linipc_core::event::epoll;
 use linipc_core::io::{FdFlags, fcntl_getfd};
 use rustix::process::{Pid, getpid, kill_process};
-use support::{peer, until_asleep};
+use support::{catch_signals, caught, interrupt, peer, until_asleep};
 
 /// The keys and flags of what is ready now.
 fn ready(epoll: &Epoll) -> Vec<(u64, EventFlags)> {
@@ -253,6 +253,32 @@ fn a_deadline_that_passes_gives_none() {
     let end = std::time::Instant::now() + Duration::from_micros(1500);
     assert!(epoll.wait(&mut [NONE], end).unwrap().is_empty());
     assert!(std::time::Instant::now() >= end, "too early");
+}
+
+#[test]
+fn a_signal_interrupts_core_and_not_the_shim() {
+    isolated!(|| {
+        let event = EventFd::new(0).unwrap();
+        let list = || {
+            catch_signals();
+            let epoll = Epoll::new().unwrap();
+            epoll.add(&event, 1, EventFlags::IN).unwrap();
+            epoll
+        };
+        let waiter = peer(|| {
+            assert_eq!(epoll::wait(list(), &mut [NONE], None), Err(Errno::INTR));
+        });
+        interrupt(&waiter);
+        waiter.join();
+        let waiter = peer(|| {
+            let mut room = [NONE];
+            assert_eq!(list().wait(&mut room, support::PATIENCE).unwrap().len(), 1);
+            assert_eq!(caught(), 1);
+        });
+        interrupt(&waiter);
+        event.add(1).unwrap();
+        waiter.join();
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use linipc::event::eventfd::{EventFd, MAX};
 use linipc_core::Errno;
 use linipc_core::event::eventfd::{self, Flags};
 use linipc_core::io::{FdFlags, OFlags, fcntl_getfd, fcntl_getfl};
-use support::{peer, until_asleep};
+use support::{catch_signals, caught, interrupt, peer, until_asleep};
 
 #[test]
 fn a_take_gives_all_that_another_process_added() {
@@ -89,6 +89,30 @@ fn a_take_gives_up_at_its_deadline_or_ends_before() {
         until_asleep(taker.pid());
         event.add(1).unwrap();
         taker.join();
+    });
+}
+
+#[test]
+fn a_signal_interrupts_core_and_not_the_shim() {
+    isolated!(|| {
+        let blocking = eventfd::create(0, Flags::empty()).unwrap();
+        let taker = peer(|| {
+            catch_signals();
+            assert_eq!(eventfd::read(&blocking), Err(Errno::INTR));
+        });
+        interrupt(&taker);
+        taker.join();
+        // A blocking descriptor waits within the read, a handle's own within poll.
+        for event in [EventFd::from(blocking), EventFd::new(0).unwrap()] {
+            let taker = peer(|| {
+                catch_signals();
+                assert_eq!(event.take().unwrap(), 1);
+                assert_eq!(caught(), 1);
+            });
+            interrupt(&taker);
+            event.add(1).unwrap();
+            taker.join();
+        }
     });
 }
 

@@ -12,7 +12,7 @@ use linipc::event::pidfd::{Identity, Pid, PidFd, Signal};
 use linipc_core::Errno;
 use linipc_core::event::pidfd::{self, Flags, WaitIdOptions};
 use linipc_core::io::{FdFlags, fcntl_getfd};
-use support::{Peer, peer, until_asleep};
+use support::{Peer, eventually, peer, until_asleep};
 
 fn pid(number: u32) -> Pid {
     Pid::from_raw(number as i32).unwrap()
@@ -24,6 +24,13 @@ fn open(peer: &Peer) -> PidFd {
 
 fn sleeping() -> Peer {
     peer(|| std::thread::sleep(support::PATIENCE))
+}
+
+/// Field 22 of `/proc/PID/stat`, which follows the name and its parentheses.
+fn start_time(peer: &Peer) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", peer.pid())).unwrap();
+    let fields = stat.rsplit(") ").next().unwrap();
+    fields.split(' ').nth(22 - 3).unwrap().parse().unwrap()
 }
 
 fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<Errno> {
@@ -161,9 +168,7 @@ fn an_identity_finds_its_process_and_no_other() {
         let identity = pidfd.identity().unwrap();
         assert_eq!(identity.pid, pidfd.pid().unwrap());
         assert_eq!(identity.pid, pid(process.pid() as u32));
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
-        let field = stat.rsplit(") ").next().unwrap().split(' ').nth(22 - 3);
-        assert_eq!(field, Some(identity.start_time.to_string().as_str()));
+        assert_eq!(identity.start_time, start_time(&process));
         // Also from another process.
         peer(|| {
             let found = PidFd::open_identity(identity).unwrap();
@@ -183,6 +188,87 @@ fn an_identity_finds_its_process_and_no_other() {
     });
 }
 
+/// Makes the next process of this PID namespace have this id.
+fn next_pid(number: i32) {
+    std::fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).unwrap();
+}
+
+/// Runs `body` as the first process of a PID namespace with its own `/proc`. `false` if the kernel
+/// refuses that, or cannot choose ids.
+fn in_pid_namespace(body: impl FnOnce()) -> bool {
+    use rustix::mount::{MountFlags, mount};
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // SAFETY: No descriptor table or memory is unshared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWPID | UnshareFlags::NEWNS) }.unwrap();
+    const REFUSED: i32 = 77;
+    // SAFETY: This process has one thread, so the child may do anything.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let none: Option<&std::ffi::CStr> = None;
+        let there = mount("proc", "/proc", "proc", MountFlags::empty(), none).is_ok()
+            && std::fs::exists("/proc/sys/kernel/ns_last_pid").unwrap();
+        let code = match there {
+            false => REFUSED,
+            true => match std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) {
+                Ok(()) => 0,
+                Err(_) => 101,
+            },
+        };
+        // SAFETY: Ends the child here, so that it does not return into the test's harness.
+        unsafe { libc::_exit(code) };
+    }
+    let status = PidFd::open(pid(child as u32)).unwrap().wait().unwrap();
+    assert!(matches!(status.code(), Some(0 | REFUSED)), "{status}");
+    status.success()
+}
+
+#[test]
+fn an_id_that_was_given_again_is_not_taken_for_the_same_process() {
+    let body = || {
+        let old = sleeping();
+        let (number, pidfd) = (old.pid(), open(&old));
+        let identity = pidfd.identity().unwrap();
+        old.kill();
+        // Start times count in hundredths of a second.
+        let now = std::time::Instant::now();
+        eventually("the next tick", || {
+            now.elapsed() > Duration::from_millis(20)
+        });
+        next_pid(number);
+        let new = sleeping();
+        assert_eq!(new.pid(), number);
+        assert_eq!(errno(PidFd::open_identity(identity)), Some(Errno::SRCH));
+        assert!(pidfd.has_ended().unwrap());
+        assert_eq!(errno(pidfd.pid()), Some(Errno::SRCH));
+        assert_eq!(errno(pidfd.send_signal(Signal::KILL)), Some(Errno::SRCH));
+        assert!(!open(&new).has_ended().unwrap());
+        new.kill();
+
+        // A child that was waited for, and whose id is now a grandchild's.
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let (mut told, teller) = io::pipe().unwrap();
+        let other = peer(|| {
+            next_pid(child.id() as i32);
+            let grandchild = sleeping();
+            assert_eq!(grandchild.pid(), child.id() as i32);
+            (&teller).write_all(b"!").unwrap();
+            std::thread::sleep(support::PATIENCE);
+        });
+        told.read_exact(&mut [0]).unwrap();
+        assert_eq!(errno(PidFd::try_from(&child)), Some(Errno::CHILD));
+        other.kill();
+    };
+    isolated!(|| {
+        peer(|| {
+            if !in_pid_namespace(body) {
+                support::skip("no PID namespace in which ids can be chosen");
+            }
+        })
+        .join()
+    });
+}
+
 #[test]
 fn a_name_full_of_parentheses_does_not_confuse_the_start_time() {
     isolated!(|| {
@@ -193,11 +279,10 @@ fn a_name_full_of_parentheses_does_not_confuse_the_start_time() {
             std::thread::sleep(support::PATIENCE);
         });
         let pidfd = open(&process);
-        let before = pidfd.identity().unwrap();
         told.read_exact(&mut [0]).unwrap();
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
         assert!(stat.contains("() S 1 (x) 2 ))"));
-        assert_eq!(pidfd.identity().unwrap(), before);
+        assert_eq!(pidfd.identity().unwrap().start_time, start_time(&process));
         process.kill();
     });
 }
@@ -210,6 +295,8 @@ fn a_process_that_ended_but_was_not_waited_for_still_has_its_identity() {
     process.wait_ended(support::PATIENCE).unwrap();
     assert!(process.has_ended().unwrap());
     assert_eq!(process.identity().unwrap(), identity);
+    let again = PidFd::try_from(&child).unwrap();
+    assert_eq!(again.identity().unwrap(), identity);
     assert!(child.wait().unwrap().success());
     assert_eq!(errno(process.identity()), Some(Errno::SRCH));
 }
@@ -217,6 +304,9 @@ fn a_process_that_ended_but_was_not_waited_for_still_has_its_identity() {
 #[test]
 fn what_is_not_a_process_is_refused() {
     assert_eq!(errno(PidFd::open(pid(i32::MAX as u32))), Some(Errno::SRCH));
+    let thread = std::thread::spawn(|| PidFd::open(rustix::thread::gettid()));
+    let refused = errno(thread.join().unwrap());
+    assert!(matches!(refused, Some(Errno::INVAL | Errno::NOENT)));
     let (reader, _writer) = linipc_core::pipe::pipe().unwrap();
     assert_eq!(pidfd::pid(&reader), Err(Errno::INVAL));
     assert_eq!(pidfd::identity(&reader), Err(Errno::INVAL));

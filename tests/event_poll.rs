@@ -4,15 +4,13 @@ mod support;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use linipc::Deadline;
 use linipc::event::poll::{PollFd, PollFlags, poll};
 use linipc_core::Errno;
 use linipc_core::event::poll as core;
-use linipc_core::map::{Access, Region};
-use support::{eventually, peer, until_asleep};
+use support::{catch_signals, caught, interrupt, peer, until_asleep};
 
 #[test]
 fn it_tells_which_ones_are_ready() {
@@ -91,39 +89,24 @@ fn a_malformed_timeout_and_a_long_list_are_refused() {
     });
 }
 
-static CAUGHT: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn catch(_: i32) {
-    CAUGHT.fetch_add(1, Ordering::Relaxed);
-}
-
 #[test]
 fn a_signal_interrupts_core_and_not_the_shim() {
     isolated!(|| {
-        let region = Region::anonymous(4096, Access::READ | Access::WRITE).unwrap();
-        let phase = region.bytes().atomic_u32(0).unwrap();
         let (reader, mut writer) = io::pipe().unwrap();
         let waiter = peer(|| {
-            // SAFETY: The handler only counts.
-            unsafe { libc::signal(libc::SIGUSR1, catch as *const () as usize) };
+            catch_signals();
             let mut fds = [PollFd::new(&reader, PollFlags::IN)];
-            phase.store(1, Ordering::Release);
             assert_eq!(core::poll(&mut fds, None), Err(Errno::INTR));
-            phase.store(2, Ordering::Release);
+        });
+        interrupt(&waiter);
+        waiter.join();
+        let waiter = peer(|| {
+            catch_signals();
+            let mut fds = [PollFd::new(&reader, PollFlags::IN)];
             assert_eq!(poll(&mut fds, support::PATIENCE).unwrap(), 1);
-            assert_eq!(CAUGHT.load(Ordering::Relaxed), 2);
+            assert_eq!(caught(), 1);
         });
-        for now in [1, 2] {
-            eventually("the next phase", || phase.load(Ordering::Acquire) == now);
-            until_asleep(waiter.pid());
-            // SAFETY: kill(2) takes no pointers.
-            unsafe { libc::kill(waiter.pid(), libc::SIGUSR1) };
-        }
-        eventually("the signal is taken", || {
-            let path = format!("/proc/{}/status", waiter.pid());
-            let status = std::fs::read_to_string(path).unwrap();
-            status.contains("ShdPnd:\t0000000000000000")
-        });
+        interrupt(&waiter);
         writer.write_all(b"x").unwrap();
         waiter.join();
     });

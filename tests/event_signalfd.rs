@@ -5,7 +5,6 @@ mod support;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::process::{Command, id};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use linipc::event::signalfd::{self as shim, Info, Signal, SignalFd, SignalSet};
@@ -13,7 +12,7 @@ use linipc_core::Errno;
 use linipc_core::event::signalfd::{self, Flags, realtime};
 use linipc_core::io::{FdFlags, OFlags, fcntl_getfd, fcntl_getfl};
 use rustix::process::{getpid, getuid, kill_process};
-use support::{peer, until_asleep};
+use support::{catch_signals, caught, peer, until_asleep};
 
 const USR1: SignalSet = SignalSet::EMPTY.with(Signal::USR1);
 
@@ -153,24 +152,17 @@ fn the_set_can_be_changed() {
     }));
 }
 
-static CAUGHT: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn catch(_: i32) {
-    CAUGHT.fetch_add(1, Ordering::Relaxed);
-}
-
 #[test]
 fn a_blocked_signal_waits_until_it_is_unblocked() {
     isolated!(|| alone(|| {
-        // SAFETY: The handler only counts.
-        unsafe { libc::signal(libc::SIGUSR1, catch as *const () as usize) };
+        catch_signals();
         let before = signalfd::block(USR1).unwrap();
         assert!(!before.contains(Signal::USR1));
         kill_process(getpid(), Signal::USR1).unwrap();
-        assert_eq!(CAUGHT.load(Ordering::Relaxed), 0);
+        assert_eq!(caught(), 0);
         let before = signalfd::unblock(USR1).unwrap();
         assert!(before.contains(Signal::USR1));
-        assert_eq!(CAUGHT.load(Ordering::Relaxed), 1);
+        assert_eq!(caught(), 1);
     }));
 }
 

@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
@@ -278,6 +279,37 @@ pub fn until_asleep(pid: i32) {
     eventually("the peer sleeps", || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         stat.rsplit(") ").next().unwrap().starts_with('S')
+    });
+}
+
+static CAUGHT: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count_signal(_: i32) {
+    CAUGHT.fetch_add(1, Ordering::Relaxed);
+}
+
+/// From now on this process counts `SIGUSR1`, which interrupts its calls (no `SA_RESTART`).
+pub fn catch_signals() {
+    // SAFETY: Zeros are a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = count_signal as *const () as usize;
+    // SAFETY: The handler only counts.
+    let set = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
+/// How many signals this process has caught.
+pub fn caught() -> u32 {
+    CAUGHT.load(Ordering::Relaxed)
+}
+
+/// Interrupts the sleep of a peer that catches signals, and waits until it has taken the signal.
+pub fn interrupt(peer: &Peer) {
+    until_asleep(peer.pid());
+    rustix::process::kill_process(peer.pid, rustix::process::Signal::USR1).unwrap();
+    eventually("the signal is taken", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", peer.pid())).unwrap();
+        status.contains("ShdPnd:\t0000000000000000")
     });
 }
 

@@ -127,7 +127,8 @@ pub struct Identity {
     /// The process id.
     pub pid: Pid,
     /// Clock ticks (1/100 s) from the start of the machine to the start of the process: field 22 of
-    /// `/proc/PID/stat`.
+    /// `/proc/PID/stat`. Two processes of one id in one tick would be mistaken, if all ids could be
+    /// used in that time.
     pub start_time: u64,
 }
 
