@@ -2,8 +2,9 @@
 //!
 //! `isolated!(|| …)` runs its body in a child process that has its own IPC and mount namespace (and
 //! user namespace, when the tests do not run as root) with an empty `/dev/shm` and an empty queue
-//! file system at `mqueue_dir()`. Its other thread only waits for the test, so the body may fork: `peer(|| …)` is a
-//! second process. When the body is done, the child checks that it left no object and no process.
+//! file system at `mqueue_dir()`. Its other thread only waits for the test, so the body may fork:
+//! `peer(|| …)` is a second process. When the body is done, the child checks that it left no object
+//! and no process. All of them are killed with the process that runs the tests.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -120,13 +121,11 @@ fn enter_namespaces() -> io::Result<()> {
         MountFlags::NOSUID | MountFlags::NODEV,
         none,
     )?;
-    Ok(mount(
-        "mqueue",
-        mqueue_dir(),
-        "mqueue",
-        MountFlags::empty(),
-        none,
-    )?)
+    mount("mqueue", mqueue_dir(), "mqueue", MountFlags::empty(), none)?;
+    // At the end, since a new user namespace takes it away.
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        rustix::process::Signal::KILL,
+    ))?)
 }
 
 /// Moves an isolated test into a network namespace of its own, which has a loopback and its own
