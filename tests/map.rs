@@ -165,12 +165,12 @@ fn advice_is_taken_unless_it_would_change_the_contents() {
     let region = Region::anonymous(4 * PAGE, RW).unwrap();
     region.bytes().write(PAGE, b"x").unwrap();
     let all = 0..region.len();
-    for advice in [Advice::Normal, Advice::Random, Advice::LinuxDontFork] {
+    for advice in [Advice::Normal, Advice::Random, Advice::LinuxDontDump] {
         region.advise(all.clone(), advice).unwrap();
     }
-    assert!(smaps(&region, "VmFlags:").contains("dc"));
-    region.advise(all.clone(), Advice::LinuxDoFork).unwrap();
+    assert!(smaps(&region, "VmFlags:").contains("dd"));
     for advice in [
+        Advice::LinuxDontFork,
         Advice::LinuxDontNeed,
         Advice::LinuxDontneedLocked,
         Advice::LinuxRemove,

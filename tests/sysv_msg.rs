@@ -344,12 +344,10 @@ fn a_handle_removes_its_queue_or_lets_it_live() {
         assert!(Queue::open(KEY).is_err());
         drop(OpenOptions::new().create(true).open(KEY).unwrap());
         drop(Queue::open(KEY).unwrap());
-        let id = OpenOptions::new()
-            .remove_on_drop(true)
-            .open(KEY)
-            .unwrap()
-            .persist();
-        Queue::from_id(id).remove().unwrap();
+        let mut queue = OpenOptions::new().remove_on_drop(true).open(KEY).unwrap();
+        queue.persist();
+        drop(queue);
+        Queue::open(KEY).unwrap().remove().unwrap();
         assert!(Queue::open(KEY).is_err());
     });
 }

@@ -750,7 +750,10 @@ fn a_handle_removes_its_set_or_lets_it_live() {
         };
         drop(make());
         assert!(Set::open(KEY).is_err());
-        let id = make().persist();
+        let mut handle = make();
+        handle.persist();
+        let id = handle.id();
+        drop(handle);
         let found = OpenOptions::new().create(true).open(KEY, 1).unwrap();
         assert_eq!(found.id(), id);
         assert_eq!(found.stat().unwrap().permissions.mode.bits(), 0o640);

@@ -565,7 +565,10 @@ fn a_handle_removes_its_segment_or_lets_it_live() {
         attachment.bytes().write(0, b"still here").unwrap();
         drop(attachment);
 
-        let id = make().persist();
+        let mut handle = make();
+        handle.persist();
+        let id = handle.id();
+        drop(handle);
         drop(Segment::open(KEY).unwrap());
         drop(Segment::from_id(id));
         let mode = Segment::open(KEY).unwrap().stat().unwrap().permissions.mode;

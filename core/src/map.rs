@@ -222,12 +222,12 @@ impl Region {
 
     /// `int madvise(void *addr, size_t length, int advice)`: says how `range` will be used.
     ///
-    /// Only advice that leaves the contents alone is taken.
+    /// Only advice that leaves the contents alone is taken, in a child after fork(2) too.
     ///
     /// # Errors
     ///
     /// - `INVAL`: the start of `range` is not a multiple of the page size, the advice is not one
-    ///   for this mapping, or it would change the contents (`DONTNEED` and its kin).
+    ///   for this mapping, or it would change the contents (`DONTNEED`, `DONTFORK` and their kin).
     /// - `FAULT`: `range` reaches outside the region.
     ///
     /// # References
@@ -244,8 +244,6 @@ impl Region {
                 | Advice::WillNeed
                 | Advice::LinuxHugepage
                 | Advice::LinuxNoHugepage
-                | Advice::LinuxDontFork
-                | Advice::LinuxDoFork
                 | Advice::LinuxDontDump
                 | Advice::LinuxDoDump
                 | Advice::LinuxCold

@@ -242,9 +242,8 @@ impl Fifo {
     }
 
     /// Lets the name outlive the handle, whatever was chosen when it was opened.
-    pub fn persist(mut self) -> PathBuf {
+    pub const fn persist(&mut self) {
         self.unlink_on_drop = false;
-        std::mem::take(&mut self.path)
     }
 
     fn end(&self, end: End, flags: Flags) -> io::Result<OwnedFd> {

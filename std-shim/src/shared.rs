@@ -213,7 +213,7 @@ impl<T: Plain> Shared<T> {
     }
 
     /// Lets the file outlive the handle, whatever was chosen when it was opened.
-    pub fn persist(mut self) {
+    pub fn persist(&mut self) {
         self.unlink_on_drop = None;
     }
 

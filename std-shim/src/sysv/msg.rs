@@ -290,9 +290,8 @@ impl Queue {
     }
 
     /// Lets the queue outlive the handle, whatever was chosen when it was opened.
-    pub fn persist(mut self) -> Id {
+    pub const fn persist(&mut self) {
         self.remove_on_drop = false;
-        self.id
     }
 
     /// Calls `send` with a message made of `kind` and `text`, and names the limit if there is one.

@@ -238,9 +238,8 @@ impl Segment {
     }
 
     /// Lets the segment outlive the handle, whatever was chosen when it was opened.
-    pub fn persist(mut self) -> Id {
+    pub const fn persist(&mut self) {
         self.remove_on_drop = false;
-        self.id
     }
 }
 
