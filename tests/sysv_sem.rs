@@ -42,9 +42,14 @@ fn catch_usr1() {
 
 extern "C" fn on_signal(_: libc::c_int) {}
 
-fn send_usr1(pid: i32) {
+/// Sends the signal and waits until it was delivered, so the call that waited was interrupted.
+fn interrupt(pid: i32) {
     // SAFETY: kill(2) takes no pointers.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGUSR1) }, 0);
+    eventually("the signal is delivered", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.contains("ShdPnd:\t0000000000000000")
+    });
 }
 
 #[test]
@@ -268,11 +273,11 @@ fn a_signal_interrupts_core_and_not_the_handle() {
         });
         let waits = || set.waiting_for_more(0).unwrap() == 1;
         eventually("it waits in core", waits);
-        send_usr1(waiter.pid());
+        interrupt(waiter.pid());
         set.op(&[Op::new(1, -1)]).unwrap();
         for _ in 0..2 {
             eventually("it waits", waits);
-            send_usr1(waiter.pid());
+            interrupt(waiter.pid());
             eventually("it waits again", waits);
             set.op(&[Op::new(0, 1)]).unwrap();
         }
@@ -452,6 +457,13 @@ fn create_finds_makes_or_refuses() {
         assert_eq!(get(0, Create::No), Ok(made));
         assert_eq!(get(2, Create::Open(rw())), Ok(made));
         assert_eq!(get(3, Create::No), Err(Errno::INVAL));
+        let error = OpenOptions::new().open(KEY, 3).unwrap_err();
+        let raw = error.raw_os_error();
+        assert_eq!(
+            raw,
+            Some(Errno::INVAL.raw_os_error()),
+            "no limit is to blame"
+        );
         assert_eq!(get(usize::MAX, Create::No), Err(Errno::INVAL));
         assert_eq!(get(1 << 32, Create::No), Err(Errno::INVAL));
         assert_eq!(get(2, Create::Exclusive(rw())), Err(Errno::EXIST));
@@ -703,7 +715,7 @@ fn a_set_that_is_removed_while_it_is_opened_is_made_again() {
                 }
             }
         });
-        for _ in 0..2000 {
+        for _ in 0..50_000 {
             OpenOptions::new().open_or_init(KEY, &[1]).unwrap();
         }
         remover.kill();

@@ -12,8 +12,9 @@
 //! - [`ftok`] folds a device and an inode into 24 bits: two files can give one key. Check what you
 //!   open, or choose keys yourself.
 //! - A key says nothing about who made the object. Create with [`Create::Exclusive`] to know.
-//! - Ids are used again after a removal (with another sequence number in the upper bits), so keep
-//!   an id no longer than you trust the object to live.
+//! - Ids are used again, after some millions of removals, or when a privileged process chooses the
+//!   next one (`kernel.sem_next_id` and its kin). So keep an id no longer than you trust the object
+//!   to live, and who owns it.
 
 use core::ffi::c_int;
 
