@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::mem::{offset_of, size_of};
 
 use linipc_core::sys::abi;
+use linipc_core::sysv::sem;
 
 /// What is compared: a C expression, and our value for it.
 type Expected = BTreeMap<String, i128>;
@@ -171,6 +172,18 @@ fn system_v_structures_and_constants() {
             semaem,
         }
     );
+    for (c, ours) in [
+        ("sizeof(struct sembuf)", size_of::<sem::Op>()),
+        ("offsetof(struct sembuf, sem_num)", offset_of!(sem::Op, num)),
+        ("offsetof(struct sembuf, sem_op)", offset_of!(sem::Op, op)),
+        (
+            "offsetof(struct sembuf, sem_flg)",
+            offset_of!(sem::Op, flags),
+        ),
+        ("SEMVMX", sem::VALUE_MAX.into()),
+    ] {
+        expected.insert(c.to_owned(), ours as i128);
+    }
     constants!(
         expected,
         IPC_CREAT,

@@ -284,7 +284,8 @@ pub fn setval(id: Id, num: u16, value: u16) -> Result<(), Errno> {
 
 /// `semctl` with `GETALL`: copies all values at once.
 ///
-/// `values` must have room for all; what it has beyond is set to 0.
+/// `values` must have room for all; what it has beyond is set to 0. This maps and unmaps memory,
+/// which costs some microseconds; [`getval`] does not.
 ///
 /// # Errors
 ///
