@@ -864,6 +864,9 @@ fn the_limits_of_the_process_are_named() {
             setrlimit(resource, limit).unwrap();
         };
         peer(|| {
+            // The limit is of a user, in all IPC namespaces: where we may, be one that nobody else is.
+            let nobody_else = rustix::process::Uid::from_raw(0x1000_0000 + std::process::id());
+            let _ = rustix::thread::set_thread_uid(nobody_else);
             set(Resource::Msgqueue, 2000);
             assert_eq!(
                 refused(3, 1000),

@@ -19,6 +19,23 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! Structures of your own are defined with [`plain!`], which makes sure that any bytes are one:
+//!
+//! ```
+//! linipc::shared::plain! {
+//!     struct Position {
+//!         at: [f64; 2],
+//!         since: u64,
+//!     }
+//! }
+//!
+//! let start = Position { at: [0.0, 0.0], since: 1 };
+//! let mut position = linipc::shared::Shared::anonymous(start)?;
+//! position.update(|position| position.at[0] += 0.5)?;
+//! assert_eq!(position.get()?.at, [0.5, 0.0]);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # Whom a handle excludes
 //!
 //! Every handle has an open file description of its own, so it excludes all other handles, those of
@@ -54,6 +71,7 @@ use linipc_core::io::retry_on_intr;
 use linipc_core::map::{self, Access, Region};
 use linipc_core::shared::variable::Variable;
 
+pub use linipc_core::plain;
 pub use linipc_core::shared::variable::{Mismatch, Plain};
 
 use crate::Deadline;

@@ -315,7 +315,13 @@ pub fn interrupt(peer: &Peer) {
 /// Says on a line of its own, past the capture of the test's output, that a part was not run
 /// because this kernel or this machine lacks something. Return from the test after it.
 pub fn skip(reason: &str) {
-    say(&format!("skipped: {reason}"));
+    let test = env::var(ROLE).ok();
+    let test = test
+        .as_deref()
+        .or(thread::current().name())
+        .unwrap_or("a test")
+        .to_owned();
+    say(&format!("skipped: {test}: {reason}"));
 }
 
 fn say(line: &str) {

@@ -64,10 +64,10 @@ use crate::futex::Futex;
 ///
 /// Every pattern of `size_of::<Self>()` bytes must be a valid value, there must be no padding, and
 /// no pointer or reference. A structure must be `repr(C)` (or `repr(transparent)`) with fields that
-/// are all `Plain`, and its size the sum of theirs.
+/// are all `Plain`, and its size the sum of theirs: [`plain!`](crate::plain) sees to that.
 pub unsafe trait Plain: Copy + 'static {}
 
-macro_rules! plain {
+macro_rules! numbers {
     ($($number:ty)*) => {$(
         // SAFETY: Any bytes are a number of this type, and it has no padding.
         unsafe impl Plain for $number {}
@@ -75,10 +75,64 @@ macro_rules! plain {
 }
 
 // `usize` is missing since it has another size on 32 bit.
-plain!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
+numbers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
 
 // SAFETY: An array is its elements one after the other, without padding.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
+/// Defines structures that are [`Plain`]: `repr(C)`, `Copy`, of fields that all are, without padding.
+///
+/// A field that is not, or padding between or behind the fields, is an error of the compiler.
+///
+/// ```
+/// linipc_core::plain! {
+///     /// Where it is, and since when.
+///     #[derive(Debug, PartialEq)]
+///     pub struct Position {
+///         pub at: [f64; 2],
+///         pub since: u64,
+///     }
+/// }
+/// assert_eq!(size_of::<Position>(), 24);
+/// ```
+///
+/// ```compile_fail
+/// linipc_core::plain! {
+///     struct Padded {
+///         byte: u8, // and three bytes that nobody wrote
+///         word: u32,
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! plain {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis struct $name:ident {
+            $($(#[$field_attribute:meta])* $field_visibility:vis $field:ident: $type:ty),* $(,)?
+        }
+    )*) => {$(
+        $(#[$attribute])*
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        $visibility struct $name {
+            $($(#[$field_attribute])* $field_visibility $field: $type),*
+        }
+
+        const _: () = {
+            const fn is_plain<T: $crate::shared::variable::Plain>() {}
+            $(is_plain::<$type>();)*
+            assert!(
+                0 $(+ ::core::mem::size_of::<$type>())* == ::core::mem::size_of::<$name>(),
+                "padding between or behind the fields"
+            );
+        };
+
+        // SAFETY: It is `repr(C)`, all fields are `Plain`, and its size is the sum of theirs, which
+        // the block above made sure of.
+        unsafe impl $crate::shared::variable::Plain for $name {}
+    )*};
+}
 
 const MAGIC: [u8; 8] = *b"linipc=v";
 const VERSION: u32 = 1;

@@ -102,7 +102,7 @@ pub fn ftok(pathname: impl path::Arg, id: u8) -> Result<Key, Errno> {
 /// Whether a `get` call may, or must, make the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Create {
-    /// Find an existing object; `NOENT` if there is none.
+    /// Find an existing object; `NOENT` if there is none, as always for [`Key::PRIVATE`].
     No,
     /// `IPC_CREAT`: find it, or make it with these permissions.
     #[doc(alias = "IPC_CREAT")]
@@ -115,12 +115,14 @@ pub enum Create {
 impl Create {
     /// The flags argument of a `get` call.
     #[inline]
-    pub(crate) const fn bits(self) -> c_int {
+    pub(crate) const fn flags(self, key: Key) -> Result<c_int, Errno> {
         match self {
-            Self::No => 0,
-            Self::Open(mode) => abi::IPC_CREAT | (mode.bits() & 0o777) as c_int,
+            // The kernel would make an object, without any permissions.
+            Self::No if key.0 == Key::PRIVATE.0 => Err(Errno::NOENT),
+            Self::No => Ok(0),
+            Self::Open(mode) => Ok(abi::IPC_CREAT | (mode.bits() & 0o777) as c_int),
             Self::Exclusive(mode) => {
-                abi::IPC_CREAT | abi::IPC_EXCL | (mode.bits() & 0o777) as c_int
+                Ok(abi::IPC_CREAT | abi::IPC_EXCL | (mode.bits() & 0o777) as c_int)
             }
         }
     }

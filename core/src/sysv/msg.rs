@@ -149,8 +149,9 @@ impl Select {
 #[inline]
 #[doc(alias = "msgget")]
 pub fn get(key: Key, create: Create) -> Result<Id, Errno> {
+    let flags = create.flags(key)?;
     // SAFETY: The call takes no pointers.
-    let id = unsafe { call!(__NR_msgget, key.number(), create.bits()) }?;
+    let id = unsafe { call!(__NR_msgget, key.number(), flags) }?;
     Ok(Id(id as c_int))
 }
 

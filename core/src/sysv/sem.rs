@@ -130,8 +130,9 @@ impl Op {
 #[doc(alias = "semget")]
 pub fn get(key: Key, count: usize, create: Create) -> Result<Id, Errno> {
     let count = c_int::try_from(count).map_err(|_| Errno::INVAL)?;
+    let flags = create.flags(key)?;
     // SAFETY: The call takes no pointers.
-    let id = unsafe { call!(__NR_semget, key.number(), count, create.bits()) }?;
+    let id = unsafe { call!(__NR_semget, key.number(), count, flags) }?;
     Ok(Id(id as c_int))
 }
 

@@ -125,7 +125,7 @@ pub enum Pages {
 #[inline]
 #[doc(alias = "shmget")]
 pub fn get(key: Key, size: usize, create: Create, memory: Memory) -> Result<Id, Errno> {
-    let flags = create.bits() | memory.bits()?;
+    let flags = create.flags(key)? | memory.bits()?;
     // SAFETY: The call takes no pointers.
     let id = unsafe { call!(__NR_shmget, key.number(), size, flags) }?;
     Ok(Id(id as c_int))
