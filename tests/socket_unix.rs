@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use linipc::error::errno;
 use linipc::socket::unix::{
-    Bind, Credentials, Seqpacket, SeqpacketListener, UnixDatagram, UnixExt, UnixListener,
+    BindOptions, Credentials, Seqpacket, SeqpacketListener, UnixDatagram, UnixExt, UnixListener,
     UnixStream, abstract_address, autobind_datagram, autobind_listener,
 };
 use linipc_core::Errno;
@@ -110,7 +110,7 @@ fn a_path_may_have_108_bytes_and_no_more() {
 
         assert_eq!(unix::path("p".repeat(109)), Err(Errno::NAMETOOLONG));
         assert!(is_errno(
-            Bind::new().listener("p".repeat(109)),
+            BindOptions::new().listener("p".repeat(109)),
             Errno::NAMETOOLONG
         ));
         assert_eq!(unix::path(""), Err(Errno::INVAL));
@@ -441,7 +441,7 @@ fn one_direction_can_be_shut_down() {
 }
 
 /// Binds each kind of socket to a path; gives what is to be kept.
-fn bind_kind(kind: SocketType, how: &Bind, path: &Path) -> io::Result<Box<dyn AsFd>> {
+fn bind_kind(kind: SocketType, how: &BindOptions, path: &Path) -> io::Result<Box<dyn AsFd>> {
     Ok(match kind {
         SocketType::STREAM => Box::new(how.listener(path)?.persist()),
         SocketType::DGRAM => Box::new(how.datagram(path)?.persist()),
@@ -454,7 +454,10 @@ fn a_stale_file_is_replaced_and_a_live_one_is_not() {
     isolated!(|| {
         let folder = Folder::new("stale");
         let path = folder.0.join("socket");
-        let (plain, replace) = (Bind::new(), Bind::new().replace_stale(true).clone());
+        let (plain, replace) = (
+            BindOptions::new(),
+            BindOptions::new().replace_stale(true).clone(),
+        );
         for kind in KINDS {
             drop(bind_kind(kind, &plain, &path).unwrap());
             assert!(is_errno(bind_kind(kind, &plain, &path), Errno::ADDRINUSE));
@@ -488,7 +491,7 @@ fn a_full_backlog_is_not_stale() {
         bind(&listener, &address).unwrap();
         listen(&listener, 0).unwrap();
         let _waits = connected(SocketType::STREAM, &address).unwrap();
-        let error = Bind::new().replace_stale(true).listener(&path);
+        let error = BindOptions::new().replace_stale(true).listener(&path);
         assert!(is_errno(error, Errno::ADDRINUSE));
     });
 }
@@ -501,10 +504,10 @@ fn what_is_not_a_socket_is_never_replaced() {
         fs::write(&path, "precious").unwrap();
         let link = folder.0.join("link");
         let stale = folder.0.join("stale");
-        drop(Bind::new().listener(&stale).unwrap());
+        drop(BindOptions::new().listener(&stale).unwrap());
         std::os::unix::fs::symlink(&stale, &link).unwrap();
         for path in [&path, &link, &folder.0] {
-            let error = Bind::new().replace_stale(true).listener(path);
+            let error = BindOptions::new().replace_stale(true).listener(path);
             assert!(is_errno(error, Errno::ADDRINUSE), "{path:?}");
         }
         assert_eq!(fs::read(&path).unwrap(), b"precious");
@@ -518,13 +521,13 @@ fn of_many_that_replace_a_stale_file_one_wins() {
         let folder = Folder::new("race");
         let path = folder.0.join("socket");
         for _ in 0..5 {
-            drop(Bind::new().listener(&path).unwrap());
+            drop(BindOptions::new().listener(&path).unwrap());
             let (mut results, mut result) = io::pipe().unwrap();
             let (mut end, ended) = io::pipe().unwrap();
             let mut peers: Vec<_> = (0..8)
                 .map(|_| {
                     peer(|| {
-                        let bound = Bind::new().replace_stale(true).listener(&path);
+                        let bound = BindOptions::new().replace_stale(true).listener(&path);
                         result.write_all(&[u8::from(bound.is_ok())]).unwrap();
                         match bound {
                             // Lives until the test has looked.
@@ -555,7 +558,7 @@ fn who_replaces_waits_for_the_lock_on_the_directory() {
     isolated!(|| {
         let folder = Folder::new("lock");
         let path = folder.0.join("socket");
-        drop(Bind::new().listener(&path).unwrap());
+        drop(BindOptions::new().listener(&path).unwrap());
         let lives = || UnixStream::connect(&path).is_ok();
         let lock = fs::File::open(&folder.0).unwrap();
         lock.lock().unwrap();
@@ -563,7 +566,10 @@ fn who_replaces_waits_for_the_lock_on_the_directory() {
         let replacer = peer(|| {
             // Not by a descriptor that it shares with the test.
             fs::File::open(&folder.0).unwrap().try_lock().unwrap_err();
-            let _socket = Bind::new().replace_stale(true).listener(&path).unwrap();
+            let _socket = BindOptions::new()
+                .replace_stale(true)
+                .listener(&path)
+                .unwrap();
             end.read_exact(&mut [0]).unwrap();
         });
         until_asleep(replacer.pid());
@@ -581,7 +587,7 @@ fn the_file_goes_with_the_socket_if_that_is_chosen() {
     isolated!(|| {
         let folder = Folder::new("unlink");
         let path = folder.0.join("socket");
-        let mut bind = Bind::new();
+        let mut bind = BindOptions::new();
         bind.unlink_on_drop(true);
         drop(bind.listener(&path).unwrap());
         assert!(!path.exists());
@@ -608,7 +614,7 @@ fn the_file_goes_with_the_socket_if_that_is_chosen() {
         drop(relative);
         assert!(!path.exists());
         std::env::set_current_dir(&folder.0).unwrap();
-        drop(Bind::new().listener("socket").unwrap());
+        drop(BindOptions::new().listener("socket").unwrap());
         drop(bind.replace_stale(true).listener("socket").unwrap());
         assert!(!path.exists());
         std::env::set_current_dir("/").unwrap();
@@ -623,14 +629,17 @@ fn the_mode_holds_from_the_first_moment() {
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         for (chosen, given) in [(0o600, 0o600), (0o666, 0o644)] {
-            let _socket = Bind::new()
+            let _socket = BindOptions::new()
                 .mode(chosen)
                 .unlink_on_drop(true)
                 .datagram(&path)
                 .unwrap();
             assert_eq!(mode(), given);
         }
-        let _socket = Bind::new().unlink_on_drop(true).datagram(&path).unwrap();
+        let _socket = BindOptions::new()
+            .unlink_on_drop(true)
+            .datagram(&path)
+            .unwrap();
         assert_eq!(mode(), 0o755);
     });
 }

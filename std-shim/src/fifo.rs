@@ -39,6 +39,7 @@ use linipc_core::io::retry_on_intr;
 pub use std::io::{PipeReader, PipeWriter};
 
 use crate::Deadline;
+use crate::on_drop::RemoveOnDrop;
 use crate::pipe::PipeExt;
 
 /// How to open a FIFO's name.
@@ -107,16 +108,22 @@ impl OpenOptions {
                 made => made?,
             }
         }
+        let identity = identity(&fs::metadata(&path)?)?;
         Ok(Fifo {
-            identity: identity(&fs::metadata(&path)?)?,
+            unlink_on_drop: RemoveOnDrop::new(
+                self.unlink_on_drop.then(|| (path.clone(), identity)),
+                |(path, identity)| remove(path, *identity),
+            ),
             path,
-            unlink_on_drop: self.unlink_on_drop,
+            identity,
         })
     }
 }
 
-/// Which file it is, whatever its name.
-fn identity(metadata: &fs::Metadata) -> io::Result<(u64, u64)> {
+/// Which file it is, whatever its name: its device and inode.
+type Identity = (u64, u64);
+
+fn identity(metadata: &fs::Metadata) -> io::Result<Identity> {
     if metadata.file_type().is_fifo() {
         Ok((metadata.dev(), metadata.ino()))
     } else {
@@ -128,8 +135,8 @@ fn identity(metadata: &fs::Metadata) -> io::Result<(u64, u64)> {
 #[derive(Debug)]
 pub struct Fifo {
     path: PathBuf,
-    identity: (u64, u64),
-    unlink_on_drop: bool,
+    identity: Identity,
+    unlink_on_drop: RemoveOnDrop<(PathBuf, Identity)>,
 }
 
 impl Fifo {
@@ -237,13 +244,13 @@ impl Fifo {
     ///
     /// `STALE`: the name is now another file's, which stays. `NOENT`: it was removed already.
     pub fn unlink(mut self) -> io::Result<()> {
-        self.unlink_on_drop = false;
-        self.remove()
+        self.unlink_on_drop.persist();
+        remove(&self.path, self.identity)
     }
 
     /// Lets the name outlive the handle, whatever was chosen when it was opened.
-    pub const fn persist(&mut self) {
-        self.unlink_on_drop = false;
+    pub fn persist(&mut self) {
+        self.unlink_on_drop.persist();
     }
 
     fn end(&self, end: End, flags: Flags) -> io::Result<OwnedFd> {
@@ -265,22 +272,13 @@ impl Fifo {
             .and_then(|found| identity(&found))
             .is_ok_and(|found| found == self.identity)
     }
-
-    /// The name may change hands between the look and the removal: the kernel has no call for both.
-    fn remove(&self) -> io::Result<()> {
-        match identity(&fs::symlink_metadata(&self.path)?) {
-            Ok(found) if found == self.identity => fs::remove_file(&self.path),
-            _ => Err(Errno::STALE.into()),
-        }
-    }
 }
 
-impl Drop for Fifo {
-    fn drop(&mut self) {
-        if self.unlink_on_drop {
-            // It may be gone already, which is what was wanted.
-            let _ = self.remove();
-        }
+/// The name may change hands between the look and the removal: the kernel has no call for both.
+fn remove(path: &Path, fifo: Identity) -> io::Result<()> {
+    match identity(&fs::symlink_metadata(path)?) {
+        Ok(found) if found == fifo => fs::remove_file(path),
+        _ => Err(Errno::STALE.into()),
     }
 }
 

@@ -37,7 +37,8 @@
 //!
 //! What has a name or a key outlives its users. So it is removed on drop only if that was chosen
 //! when it was opened (`remove_on_drop` of System V, `unlink_on_drop` of the rest), by that handle
-//! only, and `persist` takes the choice back. A process that is killed removes nothing.
+//! only, in the process that opened it: a child after fork(2) may drop its copy. `persist` takes the
+//! choice back. A process that is killed removes nothing.
 //!
 //! # Waiting
 //!
@@ -68,6 +69,7 @@ pub mod futex;
 pub mod lock;
 pub mod map;
 pub mod memfd;
+mod on_drop;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;

@@ -78,6 +78,7 @@ use crate::Deadline;
 use crate::futex;
 use crate::lock::{Guard, Kind, Range};
 use crate::memfd::{Memfd, MemfdOptions};
+use crate::on_drop::RemoveOnDrop;
 
 /// How to open a variable.
 #[derive(Debug, Clone)]
@@ -156,7 +157,10 @@ impl<T: Plain> OpenOptions<T> {
                 let _ = fs::remove_file(path);
             }
         })?;
-        shared.unlink_on_drop = self.unlink_on_drop.then(|| path.to_owned());
+        shared.unlink_on_drop =
+            RemoveOnDrop::new(self.unlink_on_drop.then(|| path.to_owned()), |path| {
+                fs::remove_file(path)
+            });
         Ok(shared)
     }
 
@@ -185,7 +189,7 @@ pub struct Shared<T> {
     process: u32,
     /// The generation that this handle last read or wrote.
     seen: u32,
-    unlink_on_drop: Option<PathBuf>,
+    unlink_on_drop: RemoveOnDrop<PathBuf>,
     value: PhantomData<T>,
 }
 
@@ -232,7 +236,7 @@ impl<T: Plain> Shared<T> {
 
     /// Lets the file outlive the handle, whatever was chosen when it was opened.
     pub fn persist(&mut self) {
-        self.unlink_on_drop = None;
+        self.unlink_on_drop.persist();
     }
 
     /// Maps the variable in `file`, a description that nobody shares, or makes it if there is none.
@@ -264,7 +268,7 @@ impl<T: Plain> Shared<T> {
             region,
             process: process::id(),
             seen,
-            unlink_on_drop: None,
+            unlink_on_drop: RemoveOnDrop::NEVER,
             value: PhantomData,
         })
     }
@@ -449,7 +453,6 @@ impl<T: Plain> Shared<T> {
         if self.process != process {
             self.file = open_anew(&self.file)?;
             self.process = process;
-            self.unlink_on_drop = None;
         }
         Ok(())
     }
@@ -459,17 +462,6 @@ impl<T> AsFd for Shared<T> {
     /// The file, to hand to a process that opens the variable with [`Shared::open_fd`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
-    }
-}
-
-impl<T> Drop for Shared<T> {
-    fn drop(&mut self) {
-        if let Some(path) = &self.unlink_on_drop
-            && self.process == process::id()
-        {
-            // It may be gone already, which is what was wanted.
-            let _ = fs::remove_file(path);
-        }
     }
 }
 

@@ -26,6 +26,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use linipc_core::Errno;
@@ -33,12 +34,11 @@ use linipc_core::io::retry_on_intr;
 use linipc_core::posix::mq::{self as core, DONT_WAIT, Flags, Resource, Timespec, getrlimit};
 use linipc_core::posix::{Create, Mode};
 
-pub use linipc_core::posix::mq::{
-    Attributes, Capacity, MAX_PRIORITY, Notification, Received, unlink,
-};
+pub use linipc_core::posix::mq::{Attributes, Capacity, MAX_PRIORITY, Notification, Received};
 
 use crate::Deadline;
 use crate::error::Limit;
+use crate::on_drop::RemoveOnDrop;
 
 /// How to open a queue.
 #[derive(Debug, Clone)]
@@ -128,7 +128,8 @@ impl OpenOptions {
     ///
     /// Those of mq_open(3). `NOSPC`, `MFILE`, and `INVAL` because of the capacity, carry a
     /// [`Limit`].
-    pub fn open(&self, name: &str) -> io::Result<Queue> {
+    pub fn open(&self, name: impl AsRef<Path>) -> io::Result<Queue> {
+        let name = name.as_ref();
         let mode = Mode::from_raw_mode(self.mode);
         let create = match self {
             Self {
@@ -141,7 +142,10 @@ impl OpenOptions {
             .map_err(|error| self.limit(error).map_or(error.into(), io::Error::from))?;
         Ok(Queue {
             fd,
-            unlink_on_drop: UnlinkOnDrop(self.unlink_on_drop.then(|| name.to_owned())),
+            unlink_on_drop: RemoveOnDrop::new(
+                self.unlink_on_drop.then(|| name.to_owned()),
+                |name| unlink(name),
+            ),
         })
     }
 
@@ -232,20 +236,7 @@ fn sysctl(name: &str) -> Option<u64> {
 #[derive(Debug)]
 pub struct Queue {
     fd: OwnedFd,
-    unlink_on_drop: UnlinkOnDrop,
-}
-
-/// A name that goes with the handle.
-#[derive(Debug)]
-struct UnlinkOnDrop(Option<String>);
-
-impl Drop for UnlinkOnDrop {
-    fn drop(&mut self) {
-        if let Some(name) = &self.0 {
-            // It may be gone already, which is what was wanted.
-            let _ = core::unlink(name.as_str());
-        }
-    }
+    unlink_on_drop: RemoveOnDrop<PathBuf>,
 }
 
 impl Queue {
@@ -365,7 +356,7 @@ impl Queue {
 
     /// Lets the name outlive the handle, whatever was chosen when it was opened.
     pub fn persist(&mut self) {
-        self.unlink_on_drop.0 = None;
+        self.unlink_on_drop.persist();
     }
 
     /// Names the limit if the message was too long.
@@ -398,7 +389,7 @@ impl TryFrom<OwnedFd> for Queue {
         core::getattr(&fd)?;
         Ok(Self {
             fd,
-            unlink_on_drop: UnlinkOnDrop(None),
+            unlink_on_drop: RemoveOnDrop::NEVER,
         })
     }
 }
@@ -437,6 +428,16 @@ impl Drop for Registration<'_> {
         // It cannot fail: the descriptor is a queue's.
         let _ = core::notify(self.queue, None);
     }
+}
+
+/// Takes a name away; who has the queue open keeps it.
+///
+/// # Errors
+///
+/// `NOENT`: there is none. `ACCESS`, `PERM`: it belongs to somebody else. `INVAL`, `NAMETOOLONG`:
+/// not a queue's name.
+pub fn unlink(name: impl AsRef<Path>) -> io::Result<()> {
+    Ok(retry_on_intr(|| core::unlink(name.as_ref()))?)
 }
 
 /// What a call says that was not to wait.

@@ -34,6 +34,7 @@ pub use linipc_core::posix::sem::{Format, Sharing, VALUE_MAX};
 use super::{Open, no_space};
 use crate::Deadline;
 use crate::futex::absolute;
+use crate::on_drop::RemoveOnDrop;
 
 /// How to open a named semaphore.
 #[derive(Debug, Clone)]
@@ -109,7 +110,10 @@ impl OpenOptions {
             region,
             offset: 0,
             format,
-            unlink: self.open.unlink_on_drop.then(|| name.to_owned()),
+            unlink_on_drop: RemoveOnDrop::new(
+                self.open.unlink_on_drop.then(|| (name.to_owned(), format)),
+                |(name, format)| Ok(core::unlink(&**name, *format)?),
+            ),
         })
     }
 }
@@ -121,7 +125,7 @@ pub struct Semaphore<R: Borrow<Region> = Region> {
     region: R,
     offset: usize,
     format: Format,
-    unlink: Option<PathBuf>,
+    unlink_on_drop: RemoveOnDrop<(PathBuf, Format)>,
 }
 
 impl Semaphore {
@@ -166,7 +170,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
             region,
             offset,
             format,
-            unlink: None,
+            unlink_on_drop: RemoveOnDrop::NEVER,
         }
     }
 
@@ -227,16 +231,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
 
     /// Lets the name outlive the handle, whatever was chosen when it was opened.
     pub fn persist(&mut self) {
-        self.unlink = None;
-    }
-}
-
-impl<R: Borrow<Region>> Drop for Semaphore<R> {
-    fn drop(&mut self) {
-        if let Some(name) = &self.unlink {
-            // It may be gone already, which is what was wanted.
-            let _ = core::unlink(&**name, self.format);
-        }
+        self.unlink_on_drop.persist();
     }
 }
 

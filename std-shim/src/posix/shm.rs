@@ -35,6 +35,7 @@ use linipc_core::posix::{Create, Mode};
 pub use linipc_core::posix::shm::{Limits, limits};
 
 use super::{Open, no_space};
+use crate::on_drop::RemoveOnDrop;
 
 /// How to open an object.
 #[derive(Debug, Clone)]
@@ -116,10 +117,12 @@ impl OpenOptions {
     pub fn open(&self, name: impl AsRef<Path>) -> io::Result<SharedMemory> {
         let name = name.as_ref();
         let object = self.open_object(name).map_err(no_space)?;
-        let unlink = self.open.unlink_on_drop.then(|| name.to_owned());
         Ok(SharedMemory {
             object,
-            name: Name(unlink),
+            unlink_on_drop: RemoveOnDrop::new(
+                self.open.unlink_on_drop.then(|| name.to_owned()),
+                |name| unlink(name),
+            ),
         })
     }
 
@@ -162,20 +165,7 @@ impl OpenOptions {
 #[derive(Debug)]
 pub struct SharedMemory {
     object: OwnedFd,
-    name: Name,
-}
-
-/// The name that is taken away on drop, if there is one.
-#[derive(Debug)]
-struct Name(Option<PathBuf>);
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        if let Some(name) = &self.0 {
-            // It may be gone already, which is what was wanted.
-            let _ = core::unlink(name);
-        }
-    }
+    unlink_on_drop: RemoveOnDrop<PathBuf>,
 }
 
 impl SharedMemory {
@@ -237,7 +227,7 @@ impl SharedMemory {
 
     /// Lets the name outlive the handle, whatever was chosen when it was opened.
     pub fn persist(&mut self) {
-        self.name.0 = None;
+        self.unlink_on_drop.persist();
     }
 }
 
@@ -252,7 +242,7 @@ impl From<OwnedFd> for SharedMemory {
     fn from(object: OwnedFd) -> Self {
         Self {
             object,
-            name: Name(None),
+            unlink_on_drop: RemoveOnDrop::NEVER,
         }
     }
 }

@@ -13,7 +13,7 @@ use linipc_core::socket::{
     self, AddressFamily, PollFlags, RecvFlags, SendFlags, SocketFlags, SocketType,
 };
 
-use super::unix::{BACKLOG, Bind, SocketAddr, from_core, to_core};
+use super::unix::{BACKLOG, BindOptions, SocketAddr, from_core, to_core};
 use super::{wait, when_ready};
 use crate::Deadline;
 
@@ -224,13 +224,13 @@ fn whole(len: usize, packet: &[u8]) -> io::Result<usize> {
 pub struct SeqpacketListener(OwnedFd);
 
 impl SeqpacketListener {
-    /// Binds to a path, and listens; the same as [`Bind::new`] and [`Bind::seqpacket`].
+    /// Binds to a path, and listens; the same as [`BindOptions::new`] and [`BindOptions::seqpacket`].
     ///
     /// # Errors
     ///
-    /// Those of [`Bind::listener`].
+    /// Those of [`BindOptions::listener`].
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        Ok(Bind::new().seqpacket(path)?.persist())
+        Ok(BindOptions::new().seqpacket(path)?.persist())
     }
 
     /// Binds to a path, an abstract name, or if the address is unnamed, to an abstract name that

@@ -4,10 +4,10 @@
 //! sent with [`super::cmsg`].
 //!
 //! ```
-//! use linipc::socket::unix::{Bind, Seqpacket, UnixExt};
+//! use linipc::socket::unix::{BindOptions, Seqpacket, UnixExt};
 //!
 //! let path = std::env::temp_dir().join(format!("linipc-doc-{}", std::process::id()));
-//! let listener = Bind::new().replace_stale(true).unlink_on_drop(true).seqpacket(&path)?;
+//! let listener = BindOptions::new().replace_stale(true).unlink_on_drop(true).seqpacket(&path)?;
 //! let client = Seqpacket::connect(&path)?;
 //! let server = listener.accept()?;
 //! assert_eq!(server.peer_credentials()?.pid as u32, std::process::id());
@@ -41,6 +41,7 @@ pub use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream}
 pub use super::seqpacket::{Seqpacket, SeqpacketListener};
 
 use crate::Deadline;
+use crate::on_drop::RemoveOnDrop;
 
 /// Connections that may wait to be accepted, as in std. `net.core.somaxconn` bounds it.
 pub(super) const BACKLOG: i32 = -1;
@@ -150,13 +151,13 @@ impl UnixExt for OwnedFd {}
 
 /// How to bind a socket to a path.
 #[derive(Debug, Clone, Default)]
-pub struct Bind {
+pub struct BindOptions {
     replace_stale: bool,
     unlink_on_drop: bool,
     mode: Option<u32>,
 }
 
-impl Bind {
+impl BindOptions {
     /// Fails if there is a file already, and leaves the file there, as std does.
     pub fn new() -> Self {
         Self::default()
@@ -201,7 +202,7 @@ impl Bind {
     ///
     /// # Errors
     ///
-    /// Those of [`Bind::listener`].
+    /// Those of [`BindOptions::listener`].
     pub fn datagram(&self, path: impl AsRef<Path>) -> io::Result<Bound<UnixDatagram>> {
         self.open(SocketType::DGRAM, path.as_ref())
     }
@@ -210,7 +211,7 @@ impl Bind {
     ///
     /// # Errors
     ///
-    /// Those of [`Bind::listener`].
+    /// Those of [`BindOptions::listener`].
     pub fn seqpacket(&self, path: impl AsRef<Path>) -> io::Result<Bound<SeqpacketListener>> {
         self.open(SocketType::SEQPACKET, path.as_ref())
     }
@@ -242,7 +243,7 @@ impl Bind {
         drop(lock);
         Ok(Bound {
             socket: socket.into(),
-            file,
+            unlink_on_drop: RemoveOnDrop::new(file, SocketFile::remove),
         })
     }
 }
@@ -273,11 +274,10 @@ fn is_stale(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> io::Resu
 }
 
 /// A file that a socket was bound to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct SocketFile {
     path: PathBuf,
     device_and_inode: (u64, u64),
-    unlink: bool,
 }
 
 impl SocketFile {
@@ -286,18 +286,13 @@ impl SocketFile {
         Ok(Self {
             path: absolute(path)?,
             device_and_inode: (metadata.dev(), metadata.ino()),
-            unlink: true,
         })
     }
-}
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let same = fs::symlink_metadata(&self.path)
-            .is_ok_and(|now| (now.dev(), now.ino()) == self.device_and_inode);
-        if self.unlink && same {
-            // It may be gone already, which is what was wanted.
-            let _ = fs::remove_file(&self.path);
+    fn remove(&self) -> io::Result<()> {
+        match Self::of(&self.path)? {
+            now if now == *self => fs::remove_file(&self.path),
+            _ => Err(Errno::STALE.into()),
         }
     }
 }
@@ -306,18 +301,15 @@ impl Drop for SocketFile {
 #[derive(Debug)]
 pub struct Bound<S> {
     // Dropped first, while the socket still listens: nobody takes the file for stale meanwhile.
-    file: Option<SocketFile>,
+    unlink_on_drop: RemoveOnDrop<SocketFile>,
     socket: S,
 }
 
 impl<S> Bound<S> {
     /// The socket, whose file stays, whatever was chosen when it was bound.
-    pub fn persist(self) -> S {
-        let Self { file, socket } = self;
-        if let Some(mut file) = file {
-            file.unlink = false;
-        }
-        socket
+    pub fn persist(mut self) -> S {
+        self.unlink_on_drop.persist();
+        self.socket
     }
 }
 

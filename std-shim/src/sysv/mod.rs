@@ -2,7 +2,11 @@
 //!
 //! Built on [`linipc_core::sysv`], which has the pitfalls.
 
+use std::io;
+
 use linipc_core::sysv as core;
+
+use crate::on_drop::RemoveOnDrop;
 
 pub use linipc_core::sysv::{Key, Mode, Owner, Permissions, ftok};
 
@@ -57,6 +61,10 @@ impl Open {
             mode: 0o600,
             remove_on_drop: false,
         }
+    }
+
+    fn remove_on_drop<T>(self, id: T, remove: fn(&T) -> io::Result<()>) -> RemoveOnDrop<T> {
+        RemoveOnDrop::new(self.remove_on_drop.then_some(id), remove)
     }
 
     fn how(self) -> core::Create {

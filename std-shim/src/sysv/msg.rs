@@ -29,6 +29,7 @@ use linipc_core::sysv::Visibility;
 use super::{Key, Open, Owner};
 use crate::Deadline;
 use crate::error::Limit;
+use crate::on_drop::RemoveOnDrop;
 
 /// How to open a queue.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ impl OpenOptions {
         })?;
         Ok(Queue {
             id,
-            remove_on_drop: self.open.remove_on_drop,
+            remove_on_drop: self.open.remove_on_drop(id, remove),
         })
     }
 }
@@ -85,7 +86,7 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Queue {
     id: Id,
-    remove_on_drop: bool,
+    remove_on_drop: RemoveOnDrop<Id>,
 }
 
 impl Queue {
@@ -115,7 +116,7 @@ impl Queue {
     pub const fn from_id(id: Id) -> Self {
         Self {
             id,
-            remove_on_drop: false,
+            remove_on_drop: RemoveOnDrop::NEVER,
         }
     }
 
@@ -285,13 +286,13 @@ impl Queue {
     /// - `PERM`: the caller is neither owner nor creator.
     /// - `INVAL`, `IDRM`: it was removed already.
     pub fn remove(mut self) -> io::Result<()> {
-        self.remove_on_drop = false;
-        Ok(core::remove(self.id)?)
+        self.remove_on_drop.persist();
+        remove(&self.id)
     }
 
     /// Lets the queue outlive the handle, whatever was chosen when it was opened.
-    pub const fn persist(&mut self) {
-        self.remove_on_drop = false;
+    pub fn persist(&mut self) {
+        self.remove_on_drop.persist();
     }
 
     /// Calls `send` with a message made of `kind` and `text`, and names the limit if there is one.
@@ -324,13 +325,8 @@ impl Queue {
     }
 }
 
-impl Drop for Queue {
-    fn drop(&mut self) {
-        if self.remove_on_drop {
-            // It may be gone already, which is what was wanted.
-            let _ = core::remove(self.id);
-        }
-    }
+fn remove(id: &Id) -> io::Result<()> {
+    Ok(core::remove(*id)?)
 }
 
 /// Receives into a message as large as `text`, and copies its text there.

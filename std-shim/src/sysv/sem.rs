@@ -49,6 +49,7 @@ pub use linipc_core::sysv::sem::{Flags, Id, Limits, Op, Stat, Usage, VALUE_MAX, 
 use super::{Key, Open, Owner};
 use crate::Deadline;
 use crate::error::Limit;
+use crate::on_drop::RemoveOnDrop;
 
 /// How to open a set.
 #[derive(Debug, Clone)]
@@ -113,10 +114,10 @@ impl OpenOptions {
         }
     }
 
-    const fn set(&self, id: Id) -> Set {
+    fn set(&self, id: Id) -> Set {
         Set {
             id,
-            remove_on_drop: self.open.remove_on_drop,
+            remove_on_drop: self.open.remove_on_drop(id, remove),
         }
     }
 }
@@ -199,7 +200,7 @@ fn op_error(error: Errno, count: usize) -> io::Error {
 #[derive(Debug)]
 pub struct Set {
     id: Id,
-    remove_on_drop: bool,
+    remove_on_drop: RemoveOnDrop<Id>,
 }
 
 impl Set {
@@ -232,7 +233,7 @@ impl Set {
     pub const fn from_id(id: Id) -> Self {
         Self {
             id,
-            remove_on_drop: false,
+            remove_on_drop: RemoveOnDrop::NEVER,
         }
     }
 
@@ -414,23 +415,18 @@ impl Set {
     /// - `PERM`: the caller is neither owner nor creator.
     /// - `INVAL`, `IDRM`: it was removed already.
     pub fn remove(mut self) -> io::Result<()> {
-        self.remove_on_drop = false;
-        Ok(core::remove(self.id)?)
+        self.remove_on_drop.persist();
+        remove(&self.id)
     }
 
     /// Lets the set outlive the handle, whatever was chosen when it was opened.
-    pub const fn persist(&mut self) {
-        self.remove_on_drop = false;
+    pub fn persist(&mut self) {
+        self.remove_on_drop.persist();
     }
 }
 
-impl Drop for Set {
-    fn drop(&mut self) {
-        if self.remove_on_drop {
-            // It may be gone already, which is what was wanted.
-            let _ = core::remove(self.id);
-        }
-    }
+fn remove(id: &Id) -> io::Result<()> {
+    Ok(core::remove(*id)?)
 }
 
 /// What [`Set::lock`] took; given back on drop.

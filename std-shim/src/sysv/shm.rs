@@ -29,6 +29,7 @@ pub use linipc_core::sysv::shm::{
 
 use super::{Key, Open, Owner};
 use crate::error::Limit;
+use crate::on_drop::RemoveOnDrop;
 
 /// How to open a segment.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ impl OpenOptions {
             .map_err(|error| which_limit(error, size).map_or(error.into(), io::Error::from))?;
         Ok(Segment {
             id,
-            remove_on_drop: self.open.remove_on_drop,
+            remove_on_drop: self.open.remove_on_drop(id, remove),
         })
     }
 }
@@ -108,7 +109,7 @@ fn which_limit(errno: Errno, size: usize) -> Option<Limit> {
 #[derive(Debug)]
 pub struct Segment {
     id: Id,
-    remove_on_drop: bool,
+    remove_on_drop: RemoveOnDrop<Id>,
 }
 
 impl Segment {
@@ -138,7 +139,7 @@ impl Segment {
     pub const fn from_id(id: Id) -> Self {
         Self {
             id,
-            remove_on_drop: false,
+            remove_on_drop: RemoveOnDrop::NEVER,
         }
     }
 
@@ -233,23 +234,18 @@ impl Segment {
     /// - `PERM`: the caller is neither owner nor creator.
     /// - `INVAL`, `IDRM`: it was removed already.
     pub fn remove(mut self) -> io::Result<()> {
-        self.remove_on_drop = false;
-        Ok(core::remove(self.id)?)
+        self.remove_on_drop.persist();
+        remove(&self.id)
     }
 
     /// Lets the segment outlive the handle, whatever was chosen when it was opened.
-    pub const fn persist(&mut self) {
-        self.remove_on_drop = false;
+    pub fn persist(&mut self) {
+        self.remove_on_drop.persist();
     }
 }
 
-impl Drop for Segment {
-    fn drop(&mut self) {
-        if self.remove_on_drop {
-            // It may be gone already, which is what was wanted.
-            let _ = core::remove(self.id);
-        }
-    }
+fn remove(id: &Id) -> io::Result<()> {
+    Ok(core::remove(*id)?)
 }
 
 /// The soft `RLIMIT_MEMLOCK` of this process.
