@@ -28,7 +28,9 @@ use linipc_core::Errno;
 use linipc_core::io::retry_on_intr;
 use linipc_core::socket::cmsg::{self as core, Control, Message};
 use linipc_core::socket::fd_list::{Receiver, Sender};
-use linipc_core::socket::{PollFlags, RecvFlags, ReturnFlags, SendFlags, SocketType, sockopt};
+use linipc_core::socket::{
+    PollFlags, RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketType, sockopt,
+};
 
 pub use linipc_core::socket::cmsg::{Error, MAX_FDS};
 pub use linipc_core::socket::fd_list::Error as ListError;
@@ -40,7 +42,7 @@ use crate::error::Limit;
 
 /// A message that was received.
 #[derive(Debug)]
-pub struct Received {
+pub struct Received<A = SocketAddr> {
     /// How much of the buffer it fills; 0 is an empty datagram, or the end of a connection.
     pub len: usize,
     /// Whether it was a datagram or packet longer than the buffer, whose rest is lost.
@@ -54,7 +56,7 @@ pub struct Received {
     pub pidfd: Option<Result<OwnedFd, Errno>>,
     /// The sender's address, if it has one and there is no connection (and it is not a path of 108
     /// bytes, for which std has no type).
-    pub address: Option<SocketAddr>,
+    pub address: Option<A>,
 }
 
 /// What can be sent and received beside bytes.
@@ -146,7 +148,7 @@ pub trait CmsgExt: AsFd {
             loop {
                 match core::recvmsg(self, data, control, RecvFlags::empty()) {
                     Err(Error::Errno(Errno::INTR)) => {}
-                    done => return take(done.map_err(to_io)?, max_fds),
+                    done => return take(done.map_err(to_io)?, max_fds, from_any),
                 }
             }
         })
@@ -167,7 +169,7 @@ pub trait CmsgExt: AsFd {
         receive(data, max_fds, |data, control| {
             when_ready(self.as_fd(), PollFlags::IN, deadline, || {
                 let received = core::recvmsg(self, data, control, RecvFlags::DONTWAIT)?;
-                Ok(take(received, max_fds))
+                Ok(take(received, max_fds, from_any))
             })?
             .map_err(to_io)?
         })
@@ -275,21 +277,27 @@ fn receive(
     receive: impl FnOnce(&mut [IoSliceMut<'_>], &mut [usize]) -> io::Result<Received>,
 ) -> io::Result<Received> {
     let mut words = [0; ROOM];
-    let room = ROOM - core::space_fds(MAX_FDS) + core::space_fds(max_fds.min(MAX_FDS));
-    receive(&mut [IoSliceMut::new(data)], &mut words[..room])
+    receive(&mut [IoSliceMut::new(data)], &mut words[..room(max_fds)])
+}
+
+/// The words of a control buffer for `max_fds` descriptors and all else.
+pub(super) fn room(max_fds: usize) -> usize {
+    ROOM - core::space_fds(MAX_FDS) + core::space_fds(max_fds.min(MAX_FDS))
 }
 
 /// Takes everything out of a message, if it has no more than `max_fds` descriptors.
-fn take(message: core::Received<'_>, max_fds: usize) -> io::Result<Received> {
+pub(super) fn take<A>(
+    message: core::Received<'_>,
+    max_fds: usize,
+    address: impl FnOnce(&SocketAddrAny) -> Option<A>,
+) -> io::Result<Received<A>> {
     let mut received = Received {
         len: message.bytes,
         truncated: message.flags.contains(ReturnFlags::TRUNC),
         fds: Vec::new(),
         credentials: None,
         pidfd: None,
-        address: message
-            .address
-            .and_then(|address| from_core(&linipc_core::socket::unix::address(&address).ok()?)),
+        address: message.address.as_ref().and_then(address),
     };
     for message in message.control {
         match message {
@@ -307,7 +315,11 @@ fn take(message: core::Received<'_>, max_fds: usize) -> io::Result<Received> {
     Ok(received)
 }
 
-fn to_io(error: Error) -> io::Error {
+pub(super) fn from_any(address: &SocketAddrAny) -> Option<SocketAddr> {
+    from_core(&linipc_core::socket::unix::address(address).ok()?)
+}
+
+pub(super) fn to_io(error: Error) -> io::Error {
     match error {
         Error::Errno(errno) => errno.into(),
         Error::Refused => nofile(Errno::MFILE, "open descriptors"),
@@ -324,7 +336,7 @@ fn list_to_io(error: ListError) -> io::Error {
 }
 
 /// `TOOMANYREFS` with its limit; any other as it is.
-fn in_flight(errno: Errno) -> io::Error {
+pub(super) fn in_flight(errno: Errno) -> io::Error {
     match errno {
         Errno::TOOMANYREFS => nofile(errno, "descriptors that are sent and not yet received"),
         errno => errno.into(),

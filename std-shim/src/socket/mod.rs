@@ -12,6 +12,7 @@ use crate::event::poll::{PollFd, PollFlags, poll};
 
 pub mod cmsg;
 pub mod inet;
+pub mod mmsg;
 mod seqpacket;
 pub mod unix;
 pub mod vsock;
