@@ -231,6 +231,19 @@ fn a_handle_unlinks_its_name_or_lets_it_live() {
 }
 
 #[test]
+fn a_name_that_a_socket_got_is_not_a_fifo_without_a_reader() {
+    isolated!(|| {
+        let old = made();
+        fs::remove_file(PATH).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(PATH).unwrap();
+        assert_eq!(errno(old.try_open_writer()), Some(Errno::STALE));
+        let waited = old.open_writer_deadline(support::PATIENCE);
+        assert_eq!(errno(waited), Some(Errno::STALE));
+        fs::remove_file(PATH).unwrap();
+    });
+}
+
+#[test]
 fn a_name_that_another_fifo_got_is_stale() {
     isolated!(|| {
         let old = made();
@@ -240,6 +253,7 @@ fn a_name_that_another_fifo_got_is_stale() {
         assert_eq!(errno(old.try_open_reader()), Some(Errno::STALE));
         let waited = old.open_writer_deadline(support::PATIENCE);
         assert_eq!(errno(waited), Some(Errno::STALE), "though nobody reads");
+        assert_eq!(errno(old.try_open_writer()), Some(Errno::STALE));
         assert_eq!(errno(old.open_both()), Some(Errno::STALE));
         drop(old);
         assert!(Path::new(PATH).exists(), "the new one stays");
@@ -264,7 +278,7 @@ fn what_a_dead_writer_left_can_be_read_but_not_after_the_last_end() {
         reader.read_exact(&mut buf).unwrap();
         assert_eq!(&buf, b"last");
         drop(reader);
-        assert_eq!(errno(fifo.try_open_writer()), Some(Errno::NXIO));
+        assert_eq!(errno(fifo.try_open_writer()), Some(Errno::AGAIN));
         let mut reader = fifo.try_open_reader().unwrap();
         assert_eq!(reader.read(&mut buf).unwrap(), 0, "the rest is gone");
     });
@@ -282,7 +296,7 @@ fn an_opening_gives_up_at_its_deadline() {
         }
         assert_eq!(
             errno(fifo.try_open_writer()),
-            Some(Errno::NXIO),
+            Some(Errno::AGAIN),
             "no end stays open"
         );
     });

@@ -736,7 +736,7 @@ fn a_handle_takes_its_name_away_or_lets_it_live() {
         drop(options.unlink_on_drop(true).open(NAME).unwrap());
         assert!(names().is_empty());
         drop(options.unlink_on_drop(false).open(NAME).unwrap());
-        assert_eq!(Handle::open(NAME).unwrap().value(), 2);
+        assert_eq!(Handle::open(NAME).unwrap().value().unwrap(), 2);
         let error = options.open(NAME).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
         let mut handle = OpenOptions::new().unlink_on_drop(true).open(NAME).unwrap();
@@ -755,6 +755,15 @@ fn a_handle_takes_its_name_away_or_lets_it_live() {
             .unwrap();
         assert_eq!(names().into_iter().next().unwrap(), &NAME[1..]);
         drop(handle);
+        assert!(names().is_empty());
+
+        // The two formats have names of their own.
+        drop(options.unlink_on_drop(false).open(NAME).unwrap());
+        let error = linipc::posix::sem::unlink(NAME).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        options.unlink(NAME).unwrap();
+        let error = options.unlink(NAME).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     });
 }
 
@@ -766,7 +775,8 @@ fn a_handle_waits_tries_and_times_out() {
             .unlink_on_drop(true)
             .open(NAME)
             .unwrap();
-        assert!(!handle.try_wait().unwrap());
+        let error = handle.try_wait().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
         let error = handle.wait_deadline(Duration::from_millis(2)).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
         let waiter = peer(|| {
@@ -779,8 +789,8 @@ fn a_handle_waits_tries_and_times_out() {
         handle.post().unwrap();
         waiter.join();
         handle.post().unwrap();
-        assert!(handle.try_wait().unwrap());
-        assert_eq!(handle.value(), 0);
+        handle.try_wait().unwrap();
+        assert_eq!(handle.value().unwrap(), 0);
     });
 }
 
@@ -800,6 +810,11 @@ fn a_handle_shares_any_region() {
         first.post().unwrap();
         second.wait().unwrap();
         child.join();
+        if format == Format::Glibc64 {
+            region.bytes().write(128, &[0xff; 32]).unwrap();
+            let error = first.value().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(Errno::INVAL.raw_os_error()));
+        }
         for (offset, errno) in [(4090, Errno::FAULT), (2, Errno::INVAL)] {
             let error = Handle::init(&*region, offset, format, 0).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));

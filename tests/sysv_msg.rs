@@ -259,6 +259,25 @@ fn stat_tells_who_did_what() {
 }
 
 #[test]
+fn a_try_that_would_wait_is_would_block() {
+    isolated!(|| {
+        let queue = Queue::private().unwrap();
+        queue
+            .set(queue.stat().unwrap().permissions.into(), 1)
+            .unwrap();
+        queue.try_send(1, b"x").unwrap();
+        let would_block = |error: std::io::Error| {
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        };
+        would_block(queue.try_send(1, b"y").unwrap_err());
+        let mut text = [0; 1];
+        would_block(queue.try_receive(Select::Type(2), &mut text).unwrap_err());
+        queue.try_receive(Select::Type(1), &mut text).unwrap();
+        would_block(queue.try_receive(Select::First, &mut text).unwrap_err());
+    });
+}
+
+#[test]
 fn set_changes_mode_and_size() {
     isolated!(|| {
         let queue = Queue::private().unwrap();

@@ -617,6 +617,23 @@ fn each_limit_is_read_and_named() {
 }
 
 #[test]
+fn create_new_makes_and_initialises_or_refuses() {
+    isolated!(|| {
+        let mut options = OpenOptions::new();
+        options.create_new(true);
+        let set = options
+            .remove_on_drop(true)
+            .open_or_init(KEY, &[4])
+            .unwrap();
+        assert_eq!(set.values().unwrap(), [4, 1]);
+        let error = options.open_or_init(KEY, &[4]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+        options.create_new(false).remove_on_drop(false);
+        assert_eq!(options.open_or_init(KEY, &[4]).unwrap().id(), set.id());
+    });
+}
+
+#[test]
 fn whoever_comes_first_initialises_exactly_once() {
     isolated!(|| {
         let start = Set::private(&[0]).unwrap();

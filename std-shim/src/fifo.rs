@@ -186,9 +186,11 @@ impl Fifo {
     ///
     /// # Errors
     ///
-    /// `NXIO`: there is no reader. Those of [`Fifo::open_writer`].
+    /// `AGAIN` (`WouldBlock`) if there is none, where open(2) has `NXIO`; those of
+    /// [`Fifo::open_writer`].
     pub fn try_open_writer(&self) -> io::Result<PipeWriter> {
-        Ok(blocking(self.end(End::Writer, Flags::NONBLOCK)?)?.into())
+        let writer = retry_on_intr(|| self.writer_now())?;
+        Ok(blocking(self.check(writer)?)?.into())
     }
 
     /// Opens the reading end; waits until a writer opens, but not beyond the deadline.
@@ -219,12 +221,7 @@ impl Fifo {
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Fifo::open_writer`].
     pub fn open_writer_deadline(&self, deadline: impl Into<Deadline>) -> io::Result<PipeWriter> {
-        let writer = deadline.into().poll(Errno::NXIO, || {
-            match core::open(&self.path, End::Writer, Flags::NONBLOCK) {
-                Err(Errno::NXIO) if !self.has_name() => Err(Errno::STALE),
-                opened => opened,
-            }
-        })?;
+        let writer = deadline.into().poll(Errno::AGAIN, || self.writer_now())?;
         Ok(blocking(self.check(writer)?)?.into())
     }
 
@@ -255,6 +252,15 @@ impl Fifo {
 
     fn end(&self, end: End, flags: Flags) -> io::Result<OwnedFd> {
         self.check(retry_on_intr(|| core::open(&self.path, end, flags))?)
+    }
+
+    fn writer_now(&self) -> Result<OwnedFd, Errno> {
+        match core::open(&self.path, End::Writer, Flags::NONBLOCK) {
+            // No reader; or a socket that got the name.
+            Err(Errno::NXIO) if self.has_name() => Err(Errno::AGAIN),
+            Err(Errno::NXIO) => Err(Errno::STALE),
+            opened => opened,
+        }
     }
 
     /// Refuses an end of another FIFO that got the name.

@@ -43,9 +43,14 @@
 //! # Waiting
 //!
 //! A call that waits has up to three forms: plain (waits for ever, and begins again after a
-//! signal), `try_…` (does not wait), and `…_deadline` with a [`Deadline`], which is made of a
+//! signal), `try_…` (does not wait, but fails with [`WouldBlock`](std::io::ErrorKind::WouldBlock),
+//! `EAGAIN`), and `…_deadline` with a [`Deadline`], which is made of a
 //! [`Duration`](std::time::Duration) or an [`Instant`](std::time::Instant) and ends with
 //! [`TimedOut`](std::io::ErrorKind::TimedOut).
+//!
+//! Three do as their models: [`PidFd::try_wait`](event::pidfd::PidFd::try_wait) gives an [`Option`],
+//! as std's `Child` does; [`poll`](event::poll::poll()) and [`Epoll::wait`](event::epoll::Epoll::wait)
+//! give 0 events when the deadline passes, as in their man pages.
 //!
 //! # Errors
 //!

@@ -437,7 +437,7 @@ impl Drop for Registration<'_> {
 /// `NOENT`: there is none. `ACCESS`, `PERM`: it belongs to somebody else. `INVAL`, `NAMETOOLONG`:
 /// not a queue's name.
 pub fn unlink(name: impl AsRef<Path>) -> io::Result<()> {
-    Ok(retry_on_intr(|| core::unlink(name.as_ref()))?)
+    Ok(core::unlink(name.as_ref())?)
 }
 
 /// What a call says that was not to wait.

@@ -112,9 +112,18 @@ impl OpenOptions {
             format,
             unlink_on_drop: RemoveOnDrop::new(
                 self.open.unlink_on_drop.then(|| (name.to_owned(), format)),
-                |(name, format)| Ok(core::unlink(&**name, *format)?),
+                |(name, format)| unlink_format(name, *format),
             ),
         })
+    }
+
+    /// Takes a name of this [`format`](Self::format) away; who has the semaphore open keeps it.
+    ///
+    /// # Errors
+    ///
+    /// `NOENT`: there is none. `ACCESS`, `PERM`: it belongs to somebody else.
+    pub fn unlink(&self, name: impl AsRef<Path>) -> io::Result<()> {
+        unlink_format(name.as_ref(), self.format)
     }
 }
 
@@ -189,16 +198,13 @@ impl<R: Borrow<Region>> Semaphore<R> {
         Ok(retry_on_intr(|| semaphore.wait())?)
     }
 
-    /// Takes a unit if there is one; gives whether there was.
+    /// Takes a unit if there is one.
     ///
     /// # Errors
     ///
-    /// `INVAL`: not a semaphore of this format.
-    pub fn try_wait(&self) -> io::Result<bool> {
-        match self.inner()?.try_wait() {
-            Err(Errno::AGAIN) => Ok(false),
-            done => Ok(done.map(|()| true)?),
-        }
+    /// `AGAIN` (`WouldBlock`) if there is none, and those of [`Semaphore::wait`].
+    pub fn try_wait(&self) -> io::Result<()> {
+        Ok(self.inner()?.try_wait()?)
     }
 
     /// Takes a unit; waits until there is one, but not beyond the deadline.
@@ -225,8 +231,15 @@ impl<R: Borrow<Region>> Semaphore<R> {
     }
 
     /// The value, which may have changed already.
-    pub fn value(&self) -> u32 {
-        self.inner().map_or(0, |semaphore| semaphore.value())
+    ///
+    /// # Errors
+    ///
+    /// `INVAL`: above [`VALUE_MAX`], so not a semaphore of this format.
+    pub fn value(&self) -> io::Result<u32> {
+        match self.inner()?.value() {
+            value if value <= VALUE_MAX => Ok(value),
+            _ => Err(Errno::INVAL.into()),
+        }
     }
 
     /// Lets the name outlive the handle, whatever was chosen when it was opened.
@@ -235,11 +248,15 @@ impl<R: Borrow<Region>> Semaphore<R> {
     }
 }
 
-/// Takes a name away; who has the semaphore open keeps it.
+/// Takes a name of this C library's format away; the same as [`OpenOptions::new`] and unlink.
 ///
 /// # Errors
 ///
-/// `NOENT`: there is none. `ACCESS`, `PERM`: it belongs to somebody else.
+/// Those of [`OpenOptions::unlink`].
 pub fn unlink(name: impl AsRef<Path>) -> io::Result<()> {
-    Ok(core::unlink(name.as_ref(), Format::NATIVE)?)
+    OpenOptions::new().unlink(name)
+}
+
+fn unlink_format(name: &Path, format: Format) -> io::Result<()> {
+    Ok(core::unlink(name, format)?)
 }

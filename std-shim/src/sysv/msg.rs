@@ -207,12 +207,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// `NOMSG` if it is not, and those of [`Queue::receive`].
+    /// `AGAIN` (`WouldBlock`) if it is not, where msgrcv(2) has `NOMSG`; those of [`Queue::receive`].
     pub fn try_receive(&self, select: Select, text: &mut [u8]) -> io::Result<Received> {
-        let flags = core::Receive::NOWAIT;
-        copy_out(text, |message| {
-            Ok(core::receive(self.id, message, select, flags)?)
-        })
+        copy_out(text, |message| Ok(self.receive_now(message, select)?))
     }
 
     /// Takes the message that `select` describes; waits until there is one, but not beyond the
@@ -230,12 +227,16 @@ impl Queue {
         deadline: impl Into<Deadline>,
     ) -> io::Result<Received> {
         let deadline = deadline.into();
-        let flags = core::Receive::NOWAIT;
         copy_out(text, |message| {
-            deadline.poll(Errno::NOMSG, || {
-                core::receive(self.id, message, select, flags)
-            })
+            deadline.poll(Errno::AGAIN, || self.receive_now(message, select))
         })
+    }
+
+    fn receive_now(&self, message: &mut Message, select: Select) -> Result<usize, Errno> {
+        match core::receive(self.id, message, select, core::Receive::NOWAIT) {
+            Err(Errno::NOMSG) => Err(Errno::AGAIN),
+            done => done,
+        }
     }
 
     /// Copies the message at `index`, counted from 0, and leaves it in the queue.

@@ -42,7 +42,7 @@ use std::time::Duration;
 use linipc_core::Errno;
 use linipc_core::io::retry_on_intr;
 use linipc_core::sysv::sem as core;
-use linipc_core::sysv::{Create, Mode, Visibility};
+use linipc_core::sysv::{Create, Visibility};
 
 pub use linipc_core::sysv::sem::{Flags, Id, Limits, Op, Stat, Usage, VALUE_MAX, limits, usage};
 
@@ -84,7 +84,8 @@ impl OpenOptions {
     }
 
     /// Opens the set with this key, or makes it with these values; nobody who opens it this way
-    /// ever sees other values, and nobody waits for a maker that was killed.
+    /// ever sees other values, and nobody waits for a maker that was killed. With `create_new`, it
+    /// only makes it.
     ///
     /// For this the set has one semaphore more than `values`, the last one, which is 1 when the set
     /// has its values and must be left alone. It turns 1 in the same operation that gives the
@@ -93,6 +94,7 @@ impl OpenOptions {
     ///
     /// # Errors
     ///
+    /// - `EXIST`: `create_new`, and there is one.
     /// - `INVAL`: there is a set that has not one semaphore more than `values`: one that somebody
     ///   made in another way.
     /// - `RANGE`: a value is above [`VALUE_MAX`].
@@ -102,9 +104,12 @@ impl OpenOptions {
     pub fn open_or_init(&self, key: Key, values: &[u16]) -> io::Result<Set> {
         let flag = u16::try_from(values.len()).map_err(|_| Errno::INVAL)?;
         let ops = init_ops(flag, values)?;
-        let mode = Mode::from_raw_mode(self.open.mode);
+        let create = Open {
+            create: true,
+            ..self.open
+        };
         loop {
-            let id = get(key, values.len() + 1, Create::Open(mode))?;
+            let id = get(key, values.len() + 1, create.how())?;
             match init(id, values.len() + 1, &ops) {
                 Ok(()) => return Ok(self.set(id)),
                 // Somebody removed it after we found it.
