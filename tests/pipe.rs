@@ -4,9 +4,11 @@ mod support;
 
 use std::io::{Read, Write};
 
-use linipc::pipe::{PipeExt, PipeOptions, splice, tee};
+use linipc::error::errno;
+use linipc::pipe::{PipeExt, PipeOptions, splice, tee, vmsplice, vmsplice_unchecked};
+use linipc_core::map::{Access, Region};
 use linipc_core::{Errno, io, pipe};
-use support::{peer, until_asleep};
+use support::{eventually, peer, until_asleep};
 
 #[test]
 fn bytes_go_one_way_and_end_with_the_last_writer() {
@@ -168,14 +170,66 @@ fn splice_needs_a_pipe() {
 }
 
 #[test]
-fn vmsplice_maps_pages_into_the_pipe() {
-    let (mut reader, writer) = PipeOptions::new().open().unwrap();
-    let page = [5_u8; 4096];
-    let slices = [pipe::IoSliceRaw::from_slice(&page)];
-    // SAFETY: `page` is not changed until it was read.
-    let moved = unsafe { pipe::vmsplice(&writer, &slices, pipe::SpliceFlags::empty()) };
-    assert_eq!(moved, Ok(4096));
-    let mut copy = [0; 4096];
+fn vmsplice_lends_pages_until_they_are_read() {
+    isolated!(|| {
+        let (mut reader, mut writer) = PipeOptions::new().open().unwrap();
+        let (mut go, mut goes) = std::io::pipe().unwrap();
+        let region = Region::anonymous(4096, Access::READ | Access::WRITE).unwrap();
+        region.bytes().write(0, &[b'a'; 4096]).unwrap();
+        let other = peer(|| {
+            go.read_exact(&mut [0]).unwrap();
+            let mut copy = [0; 4096 + 4];
+            reader.read_exact(&mut copy).unwrap();
+            assert_eq!(
+                &copy[..4096],
+                [b'b'; 4096],
+                "as they were when they were read"
+            );
+            assert_eq!(&copy[4096..], b"copy");
+
+            go.read_exact(&mut [0]).unwrap();
+            assert_eq!(&copy[..4096], [b'b'; 4096]);
+        });
+        // SAFETY: Mapped, and not changed while this slice is used.
+        let bytes = unsafe { std::slice::from_raw_parts(region.as_ptr(), 4096) };
+        // SAFETY: The region is mapped until the reader has ended, which means to see the change.
+        let moved = unsafe { vmsplice_unchecked(&writer, bytes) };
+        assert_eq!(moved.unwrap(), 4096);
+        let mut text = *b"copy";
+        writer.write_all(&text).unwrap();
+        region.bytes().write(0, &[b'b'; 4096]).unwrap();
+        text.fill(b'b');
+        goes.write_all(&text[..1]).unwrap();
+        // The reader has none of the other's reads left but those of its own copy.
+        eventually("all was read", || writer.bytes_waiting().unwrap() == 0);
+        region.bytes().write(0, &[b'c'; 4096]).unwrap();
+        goes.write_all(&text[..1]).unwrap();
+        other.join();
+    });
+}
+
+#[test]
+fn vmsplice_takes_what_there_is_room_for_and_only_where_it_is_read() {
+    static BYTES: [u8; 5 * 4096] = [7; 5 * 4096];
+    let (mut reader, writer) = PipeOptions::new().capacity(2 * 4096).open().unwrap();
+    let moved = vmsplice(&writer, &BYTES).unwrap();
+    assert!((1..BYTES.len()).contains(&moved), "{moved}");
+    writer.set_nonblocking(true).unwrap();
+    let error = vmsplice(&writer, &BYTES).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    let mut copy = vec![0; moved];
     reader.read_exact(&mut copy).unwrap();
-    assert_eq!(copy, page);
+    assert_eq!(copy, BYTES[..moved]);
+
+    let error = vmsplice(&reader, &BYTES).unwrap_err();
+    assert_eq!(errno(&error), Some(Errno::BADF), "it would be written to");
+    let file = std::fs::File::options()
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let error = vmsplice(file, &BYTES).unwrap_err();
+    assert_eq!(errno(&error), Some(Errno::BADF));
+    drop(reader);
+    let error = vmsplice(&writer, &BYTES).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
 }

@@ -23,6 +23,13 @@
 //!   child inherited. Close-on-exec, the default here, is what keeps it from inheriting.
 //! - Writes of up to [`PIPE_BUF`] bytes are atomic; longer ones of several writers can mix.
 //! - The capacity counts pages, not bytes: small writes that cannot be merged take a page each.
+//! - [`vmsplice`] lends pages and does not copy them: who reads later gets the bytes of that later
+//!   moment, also if the memory was freed and is used for something else by then. It may be changed
+//!   again when the bytes were *read*, not earlier. That the pipe is empty proves this only if no
+//!   reader moves pages on with [`splice`] or [`tee`]; else have the reader say so. With
+//!   [`SpliceFlags::GIFT`] it may never be changed.
+//! - Given the reading end of a pipe, [`vmsplice`] *writes* to the memory. Given either, it heeds
+//!   [`SpliceFlags::NONBLOCK`], but not `O_NONBLOCK`.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;

@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use linipc_core::Errno;
-use linipc_core::io::{fcntl_getfl, retry_on_intr};
+use linipc_core::io::{OFlags, fcntl_getfl, fcntl_setfl, retry_on_intr};
 use linipc_core::pipe as core;
 
 pub use std::io::{PipeReader, PipeWriter, pipe};
@@ -118,8 +118,8 @@ pub trait PipeExt: AsFd {
     /// None in practice.
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         let mut flags = fcntl_getfl(self)?;
-        flags.set(linipc_core::io::OFlags::NONBLOCK, nonblocking);
-        Ok(linipc_core::io::fcntl_setfl(self, flags)?)
+        flags.set(OFlags::NONBLOCK, nonblocking);
+        Ok(fcntl_setfl(self, flags)?)
     }
 }
 
@@ -179,5 +179,49 @@ pub fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
 pub fn tee(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
     Ok(retry_on_intr(|| {
         core::tee(&from, &to, len, core::SpliceFlags::empty())
+    })?)
+}
+
+/// `vmsplice(2)`: puts bytes that never change into a pipe without copying them; gives how many,
+/// at most what the pipe has room for. Waits for room, as a write does.
+///
+/// # Errors
+///
+/// - `BADF`: not a pipe, or its reading end.
+/// - `AGAIN` (`WouldBlock`): the pipe is full, and non-blocking. `PIPE`: no reader is left.
+///
+/// # References
+///
+/// - [vmsplice(2)](https://man7.org/linux/man-pages/man2/vmsplice.2.html)
+pub fn vmsplice(pipe: impl AsFd, bytes: &'static [u8]) -> io::Result<usize> {
+    // SAFETY: Bytes that are borrowed for ever are never changed or freed.
+    unsafe { vmsplice_unchecked(pipe, bytes) }
+}
+
+/// As [`vmsplice`], for bytes that may be changed or freed some time.
+///
+/// # Safety
+///
+/// Until the bytes have been copied out of the pipe, and out of every pipe and socket to which a
+/// reader moved them on with splice(2) or tee(2), all that is in this memory goes to the readers: it
+/// must not be freed or given to another use, and be changed only by who means the readers to see
+/// that. Whether they are done, only they can say; if none moves pages on, also
+/// [`PipeExt::bytes_waiting`].
+///
+/// # Errors
+///
+/// Those of [`vmsplice`].
+pub unsafe fn vmsplice_unchecked(pipe: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    // Of a reading end, the call would write to `bytes`.
+    let open = fcntl_getfl(&pipe)?;
+    if open & OFlags::RWMODE == OFlags::RDONLY {
+        return Err(Errno::BADF.into());
+    }
+    let mut flags = core::SpliceFlags::empty();
+    flags.set(core::SpliceFlags::NONBLOCK, open.contains(OFlags::NONBLOCK));
+    let slices = [core::IoSliceRaw::from_slice(bytes)];
+    Ok(retry_on_intr(|| {
+        // SAFETY: The call reads only, `GIFT` is not set, and the caller answers for the time after.
+        unsafe { core::vmsplice(&pipe, &slices, flags) }
     })?)
 }
