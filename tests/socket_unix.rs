@@ -22,7 +22,7 @@ use linipc_core::socket::unix::{self, SocketAddrUnix, local_address, peer_addres
 use linipc_core::socket::{
     self, AddressFamily, RecvFlags, SendFlags, SocketType, accept, bind, connect, listen,
 };
-use support::{peer, until_asleep};
+use support::{Peer, peer, until_asleep};
 
 const KINDS: [SocketType; 3] = [SocketType::STREAM, SocketType::SEQPACKET, SocketType::DGRAM];
 
@@ -398,16 +398,14 @@ fn packet_connections_are_accepted_or_time_out() {
         listen(&socket, 0).unwrap();
         let listener = SeqpacketListener::from(socket);
         let late = |error: io::Error| assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        linipc::event::set_nonblocking(&listener, true).unwrap();
+        assert!(is_errno(listener.try_accept(), Errno::AGAIN));
         late(listener.accept_deadline(SOON).unwrap_err());
-        listener.set_nonblocking(true).unwrap();
-        assert!(is_errno(listener.accept(), Errno::AGAIN));
-        late(listener.accept_deadline(SOON).unwrap_err());
-        listener.set_nonblocking(false).unwrap();
 
-        let first = Seqpacket::connect_deadline(&address, SOON).unwrap();
-        late(Seqpacket::connect_deadline(&address, SOON).unwrap_err());
+        let first = Seqpacket::connect_addr_deadline(&address, SOON).unwrap();
+        late(Seqpacket::connect_addr_deadline(&address, SOON).unwrap_err());
         let second = peer(|| {
-            let socket = Seqpacket::connect_deadline(&address, support::PATIENCE).unwrap();
+            let socket = Seqpacket::connect_addr_deadline(&address, support::PATIENCE).unwrap();
             // It waits again now, whatever it did to connect.
             assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 5);
         });
@@ -422,6 +420,46 @@ fn packet_connections_are_accepted_or_time_out() {
             SeqpacketListener::bind_addr(&address).unwrap_err().kind(),
             io::ErrorKind::AddrInUse
         );
+    });
+}
+
+#[test]
+fn who_comes_too_late_for_a_connection_keeps_its_deadline() {
+    isolated!(|| {
+        let path = Path::new("/dev/shm/socket");
+        for listener in [
+            SeqpacketListener::bind(path).unwrap(),
+            SeqpacketListener::bind_addr(&abstract_address(name(b"late")).unwrap()).unwrap(),
+        ] {
+            let rivals = [(); 4].map(|()| {
+                peer(
+                    || match listener.accept_deadline(Duration::from_millis(200)) {
+                        Ok(socket) => socket.send(b"x").unwrap(),
+                        Err(error) => assert_eq!(error.kind(), io::ErrorKind::TimedOut),
+                    },
+                )
+            });
+            rivals.iter().for_each(|rival| until_asleep(rival.pid()));
+            // It wakes all of them.
+            let _client = Seqpacket::connect_addr(&listener.local_addr().unwrap()).unwrap();
+            rivals.into_iter().for_each(Peer::join);
+        }
+        fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
+fn a_packet_connection_to_a_path_times_out() {
+    isolated!(|| {
+        let path = Path::new("/dev/shm/socket");
+        let listener = SeqpacketListener::bind(path).unwrap();
+        listen(&listener, 0).unwrap();
+        let _first = Seqpacket::connect_deadline(path, SOON).unwrap();
+        let late = Seqpacket::connect_deadline(path, SOON).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        listener.try_accept().unwrap();
+        Seqpacket::connect_deadline(path, SOON).unwrap();
+        fs::remove_file(path).unwrap();
     });
 }
 

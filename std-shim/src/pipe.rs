@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use linipc_core::Errno;
-use linipc_core::io::{OFlags, fcntl_getfl, fcntl_setfl, retry_on_intr};
+use linipc_core::io::{OFlags, fcntl_getfl, retry_on_intr};
 use linipc_core::pipe as core;
 
 pub use std::io::{PipeReader, PipeWriter, pipe};
@@ -117,9 +117,7 @@ pub trait PipeExt: AsFd {
     ///
     /// None in practice.
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        let mut flags = fcntl_getfl(self)?;
-        flags.set(OFlags::NONBLOCK, nonblocking);
-        Ok(fcntl_setfl(self, flags)?)
+        crate::event::set_nonblocking(self, nonblocking)
     }
 }
 

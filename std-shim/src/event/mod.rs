@@ -6,13 +6,14 @@
 //! What a handle makes is non-blocking in the kernel, and the handle waits with poll(2); so its
 //! descriptor can be put into an event loop as it is. A descriptor that comes from elsewhere is
 //! used as it is: if it is blocking, the try and deadline forms can wait, too. Make it non-blocking
-//! with [`PipeExt::set_nonblocking`](crate::pipe::PipeExt::set_nonblocking) before.
+//! with [`set_nonblocking`] before.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use linipc_core::Errno;
 use linipc_core::event::poll::{PollFd, PollFlags};
+use linipc_core::io::ioctl_fionbio;
 
 use crate::Deadline;
 
@@ -53,6 +54,16 @@ macro_rules! descriptor {
     };
 }
 use descriptor;
+
+/// Whether reads, writes and the like of a descriptor fail with `WouldBlock` instead of waiting. This
+/// is a property of the open file, shared with all duplicates of the descriptor.
+///
+/// # Errors
+///
+/// None in practice.
+pub fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> io::Result<()> {
+    Ok(ioctl_fionbio(fd, nonblocking)?)
+}
 
 /// Makes `attempt` until it does not fail with `AGAIN`; before each new one waits for `events`.
 fn when_ready<T>(

@@ -39,6 +39,7 @@ use super::unix::{Credentials, Seqpacket, from_core, to_core};
 use super::when_ready;
 use crate::Deadline;
 use crate::error::Limit;
+use crate::event::pidfd::PidFd;
 
 /// A message that was received.
 #[derive(Debug)]
@@ -51,9 +52,9 @@ pub struct Received<A = SocketAddr> {
     pub fds: Vec<OwnedFd>,
     /// Who sent it, if the socket passes credentials.
     pub credentials: Option<Credentials>,
-    /// The process that sent it, if the socket passes process descriptors. `SRCH`: it is gone, and
-    /// the kernel is older than 6.16. `MFILE`: no descriptor was free.
-    pub pidfd: Option<Result<OwnedFd, Errno>>,
+    /// The process that sent it, if the socket passes these. `SRCH`: it is gone, and the kernel is
+    /// older than 6.16. `MFILE`: no descriptor was free.
+    pub pidfd: Option<io::Result<PidFd>>,
     /// The sender's address, if it has one and there is no connection (and it is not a path of 108
     /// bytes, for which std has no type).
     pub address: Option<A>,
@@ -61,7 +62,7 @@ pub struct Received<A = SocketAddr> {
 
 /// What can be sent and received beside bytes.
 ///
-/// Where control data is missing, the error is [`Error::Truncated`], inside of an [`io::Error`], or
+/// If control data was cut off, the error is [`Error::Truncated`], inside of an [`io::Error`], or
 /// a [`Limit`] of `RLIMIT_NOFILE`; no descriptor stays open, the bytes are lost, and a stream is out
 /// of step. `SIGPIPE` is never raised.
 pub trait CmsgExt: AsFd {
@@ -303,7 +304,9 @@ pub(super) fn take<A>(
         match message {
             Message::Rights(fds) => received.fds.extend(fds),
             Message::Credentials(credentials) => received.credentials = Some(credentials),
-            Message::Pidfd(pidfd) => received.pidfd = Some(pidfd),
+            Message::Pidfd(pidfd) => {
+                received.pidfd = Some(pidfd.map(PidFd::from).map_err(io::Error::from));
+            }
             _ => {}
         }
     }

@@ -14,7 +14,7 @@ use linipc_core::socket::{
 };
 
 use super::unix::{BACKLOG, BindOptions, SocketAddr, from_core, to_core};
-use super::{wait, when_ready};
+use super::when_ready;
 use crate::Deadline;
 
 /// A connected packet socket (`SOCK_SEQPACKET`), which std lacks: like a stream, it has a
@@ -61,23 +61,37 @@ impl Seqpacket {
         Ok(Self(socket))
     }
 
-    /// Connects as [`Seqpacket::connect_addr`]; waits while the backlog is full, but not beyond the
-    /// deadline.
+    /// As [`Seqpacket::connect`], but not beyond the deadline.
     ///
     /// The kernel has no such call, so this one tries with pauses of up to 2 ms.
     ///
     /// # Errors
     ///
-    /// `TIMEDOUT`, and those of [`Seqpacket::connect`].
+    /// `TIMEDOUT` (`TimedOut`), and those of [`Seqpacket::connect`].
     pub fn connect_deadline(
+        path: impl AsRef<Path>,
+        deadline: impl Into<Deadline>,
+    ) -> io::Result<Self> {
+        Self::connect_to_deadline(&core::path(path.as_ref())?, deadline.into())
+    }
+
+    /// As [`Seqpacket::connect_addr`], but not beyond the deadline, as for
+    /// [`Seqpacket::connect_deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Seqpacket::connect_deadline`].
+    pub fn connect_addr_deadline(
         address: &SocketAddr,
         deadline: impl Into<Deadline>,
     ) -> io::Result<Self> {
-        let address = to_core(address)?;
+        Self::connect_to_deadline(&to_core(address)?, deadline.into())
+    }
+
+    fn connect_to_deadline(address: &SocketAddrUnix, deadline: Deadline) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let connect = || socket::connect(&socket, &address);
-        deadline.into().poll(Errno::AGAIN, connect)?;
+        deadline.poll(Errno::AGAIN, || socket::connect(&socket, address))?;
         ioctl_fionbio(&socket, false)?;
         Ok(Self(socket))
     }
@@ -220,6 +234,10 @@ fn whole(len: usize, packet: &[u8]) -> io::Result<usize> {
 }
 
 /// A packet socket that listens.
+///
+/// It is non-blocking in the kernel and waits with poll(2), so that who comes too late for a
+/// connection still has its deadline. A descriptor that comes from elsewhere is used as it is: make
+/// it so with [`set_nonblocking`](crate::event::set_nonblocking).
 #[derive(Debug)]
 pub struct SeqpacketListener(OwnedFd);
 
@@ -240,7 +258,8 @@ impl SeqpacketListener {
     ///
     /// `ADDRINUSE`: it is taken. Those of bind(2) and listen(2).
     pub fn bind_addr(address: &SocketAddr) -> io::Result<Self> {
-        let socket = core::socket(SocketType::SEQPACKET)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         socket::bind(&socket, &to_core(address)?)?;
         socket::listen(&socket, BACKLOG)?;
         Ok(Self(socket))
@@ -250,36 +269,30 @@ impl SeqpacketListener {
     ///
     /// # Errors
     ///
-    /// - `AGAIN` (`WouldBlock`): there is none, and the socket is non-blocking.
-    /// - `MFILE`, `NFILE`: no descriptor is free; the connection keeps waiting.
+    /// `MFILE`, `NFILE`: no descriptor is free; the connection keeps waiting.
     pub fn accept(&self) -> io::Result<Seqpacket> {
+        self.accept_deadline(Deadline::NEVER)
+    }
+
+    /// Takes one connection if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// `AGAIN` (`WouldBlock`) if there is none, and those of [`SeqpacketListener::accept`].
+    pub fn try_accept(&self) -> io::Result<Seqpacket> {
         Ok(Seqpacket(retry_on_intr(|| socket::accept(self))?))
     }
 
-    /// Takes one connection; waits, but not beyond the deadline.
-    ///
-    /// If the socket is not non-blocking and others accept from it too, who comes too late waits for
-    /// the next connection.
+    /// Takes one connection; waits until there is one, but not beyond the deadline.
     ///
     /// # Errors
     ///
-    /// `TIMEDOUT`, and those of [`SeqpacketListener::accept`].
+    /// `TIMEDOUT` (`TimedOut`), and those of [`SeqpacketListener::accept`].
     pub fn accept_deadline(&self, deadline: impl Into<Deadline>) -> io::Result<Seqpacket> {
-        let deadline = deadline.into();
-        wait(self.as_fd(), PollFlags::IN, deadline)?;
-        let socket = when_ready(self.as_fd(), PollFlags::IN, deadline, || {
+        let socket = when_ready(self.as_fd(), PollFlags::IN, deadline.into(), || {
             socket::accept(self)
         })??;
         Ok(Seqpacket(socket))
-    }
-
-    /// Whether [`accept`](Self::accept) fails with `WouldBlock` instead of waiting.
-    ///
-    /// # Errors
-    ///
-    /// None in practice.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        Ok(ioctl_fionbio(self, nonblocking)?)
     }
 }
 

@@ -41,6 +41,8 @@ pub use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream}
 pub use super::seqpacket::{Seqpacket, SeqpacketListener};
 
 use crate::Deadline;
+use crate::event::pidfd::PidFd;
+use crate::event::set_nonblocking;
 use crate::on_drop::RemoveOnDrop;
 
 /// Connections that may wait to be accepted, as in std. `net.core.somaxconn` bounds it.
@@ -94,15 +96,15 @@ pub trait UnixExt: AsFd {
         Ok(core::peer_credentials(self)?)
     }
 
-    /// The same process as a descriptor, which always means that process, also when it has ended.
+    /// The same process as a handle, which always means that process, also when it has ended.
     ///
     /// # Errors
     ///
     /// - `NODATA`: as for [`peer_credentials`](Self::peer_credentials).
     /// - `SRCH`, `INVAL`: it is gone, and the kernel is older than 6.16. `NOPROTOOPT`: older than
     ///   6.5.
-    fn peer_pidfd(&self) -> io::Result<OwnedFd> {
-        Ok(core::peer_pidfd(self)?)
+    fn peer_pidfd(&self) -> io::Result<PidFd> {
+        Ok(core::peer_pidfd(self)?.into())
     }
 
     /// The supplementary groups of the same process.
@@ -132,7 +134,7 @@ pub trait UnixExt: AsFd {
         Ok(core::set_pass_credentials(self, pass)?)
     }
 
-    /// Whether each message is received with a descriptor of the process that sent it.
+    /// Whether each message is received with a [`PidFd`] of the process that sent it.
     ///
     /// # Errors
     ///
@@ -213,7 +215,9 @@ impl BindOptions {
     ///
     /// Those of [`BindOptions::listener`].
     pub fn seqpacket(&self, path: impl AsRef<Path>) -> io::Result<Bound<SeqpacketListener>> {
-        self.open(SocketType::SEQPACKET, path.as_ref())
+        let bound = self.open(SocketType::SEQPACKET, path.as_ref())?;
+        set_nonblocking(&bound.socket, true)?;
+        Ok(bound)
     }
 
     fn open<S: From<OwnedFd>>(&self, kind: SocketType, path: &Path) -> io::Result<Bound<S>> {
