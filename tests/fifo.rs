@@ -191,6 +191,56 @@ fn a_directory_descriptor_leads_to_the_name() {
 }
 
 #[test]
+fn a_handle_in_a_directory_follows_it_and_unlinks_there() {
+    isolated!(|| {
+        fs::create_dir("/dev/shm/dir").unwrap();
+        let dir = File::open("/dev/shm/dir").unwrap();
+        let fifo = OpenOptions::new()
+            .create_new(true)
+            .unlink_on_drop(true)
+            .open_at(&dir, "name")
+            .unwrap();
+        assert_eq!(fifo.path(), Path::new("name"));
+        let again = OpenOptions::new().create_new(true).open_at(&dir, "name");
+        assert_eq!(errno(again), Some(Errno::EXIST));
+        let missing = OpenOptions::new().open_at(&dir, "other");
+        assert_eq!(errno(missing), Some(Errno::NOENT));
+        let no_dir = OpenOptions::new().open_at(fifo.open_both().unwrap(), "name");
+        assert_eq!(errno(no_dir), Some(Errno::NOTDIR));
+
+        fs::rename("/dev/shm/dir", "/dev/shm/moved").unwrap();
+        let writer = peer(|| {
+            let found = OpenOptions::new().open_at(&dir, "name").unwrap();
+            found.open_writer().unwrap().write_all(b"found").unwrap();
+        });
+        let mut text = String::new();
+        let mut reader = fifo.open_reader_deadline(support::PATIENCE).unwrap();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "found");
+        writer.join();
+
+        let found = OpenOptions::new().open_at(&dir, "name").unwrap();
+        drop(fifo);
+        assert_eq!(fs::read_dir("/dev/shm/moved").unwrap().count(), 0);
+        assert_eq!(errno(found.unlink()), Some(Errno::NOENT));
+
+        // A name that is another file's stays.
+        let fifo = OpenOptions::new()
+            .create(true)
+            .open_at(&dir, "name")
+            .unwrap();
+        fs::remove_file("/dev/shm/moved/name").unwrap();
+        fifo::create_at(&dir, "keep", rw()).unwrap();
+        fifo::create_at(&dir, "name", rw()).unwrap();
+        assert_eq!(errno(fifo.unlink()), Some(Errno::STALE));
+        fifo::unlink_at(&dir, "name").unwrap();
+        fifo::unlink_at(&dir, "keep").unwrap();
+        assert_eq!(fifo::unlink_at(&dir, "name"), Err(Errno::NOENT));
+        fs::remove_dir("/dev/shm/moved").unwrap();
+    });
+}
+
+#[test]
 fn create_finds_makes_or_refuses() {
     isolated!(|| {
         assert_eq!(errno(Fifo::open(PATH)), Some(Errno::NOENT));

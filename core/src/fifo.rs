@@ -43,13 +43,13 @@
 use bitflags::bitflags;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, OFlags, fstat, mknodat, openat, unlinkat};
+use rustix::fs::{AtFlags, FileType, OFlags, fstat, mknodat, openat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 use rustix::pipe::{SpliceFlags, tee};
 use rustix::time::Timespec;
 
-pub use rustix::fs::Mode;
+pub use rustix::fs::{CWD, Mode};
 
 /// Which end to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +160,28 @@ pub fn open_at(dir: impl AsFd, path: impl Arg, end: End, flags: Flags) -> Result
     }
 }
 
+/// `int fstatat(int dirfd, const char *pathname, struct stat *statbuf, int flags)`: the device and
+/// the inode of the FIFO that has a name now, which tell it from others that had it or will.
+///
+/// # Errors
+///
+/// `INVAL`: not a FIFO. `NOENT`: nothing has this name. `ACCESS`: no permission to look.
+///
+/// # References
+///
+/// - [fstatat(2)](https://man7.org/linux/man-pages/man2/fstatat.2.html)
+#[inline]
+#[doc(alias = "fstatat")]
+pub fn identity_at(dir: impl AsFd, path: impl Arg, flags: Flags) -> Result<(u64, u64), Errno> {
+    let mut at = AtFlags::empty();
+    at.set(AtFlags::SYMLINK_NOFOLLOW, flags.contains(Flags::NOFOLLOW));
+    let stat = statat(dir, path, at)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Ok((stat.st_dev, stat.st_ino)),
+        _ => Err(Errno::INVAL),
+    }
+}
+
 /// Whether a reader that did not wait has found a writer: one is there now, or has been.
 ///
 /// poll(2) alone does not tell: it sees bytes, and that all writers have left, but not a writer
@@ -200,5 +222,20 @@ pub fn has_writer(reader: impl AsFd) -> Result<bool, Errno> {
 /// - [unlink(2)](https://man7.org/linux/man-pages/man2/unlink.2.html)
 #[inline]
 pub fn unlink(path: impl Arg) -> Result<(), Errno> {
-    unlinkat(CWD, path, AtFlags::empty())
+    unlink_at(CWD, path)
+}
+
+/// `int unlinkat(int dirfd, const char *pathname, 0)`: [`unlink`] in a directory.
+///
+/// # Errors
+///
+/// Those of [`unlink`]; `NOTDIR`: `dir` is not a directory.
+///
+/// # References
+///
+/// - [unlinkat(2)](https://man7.org/linux/man-pages/man2/unlinkat.2.html)
+#[inline]
+#[doc(alias = "unlinkat")]
+pub fn unlink_at(dir: impl AsFd, path: impl Arg) -> Result<(), Errno> {
+    unlinkat(dir, path, AtFlags::empty())
 }

@@ -26,11 +26,12 @@
 //! the name is later given to another FIFO, opening an end here fails with `STALE`, and dropping
 //! leaves the other one alone.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
 
 use linipc_core::Errno;
 use linipc_core::fifo::{self as core, End, Flags, Mode};
@@ -101,42 +102,81 @@ impl OpenOptions {
     /// - `INVAL`: the name is not that of a FIFO.
     /// - and the others of mkfifo(3).
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<Fifo> {
-        let path = path::absolute(path)?;
+        self.open_in(None, path::absolute(path)?)
+    }
+
+    /// As [`OpenOptions::open`], of a name that is counted from a directory. The handle keeps the
+    /// directory open, wherever it is moved.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OpenOptions::open`]. `NOTDIR`: `dir` is not a directory.
+    pub fn open_at(&self, dir: impl AsFd, name: impl AsRef<Path>) -> io::Result<Fifo> {
+        let dir = dir.as_fd().try_clone_to_owned()?;
+        self.open_in(Some(dir), name.as_ref().to_owned())
+    }
+
+    fn open_in(&self, dir: Option<OwnedFd>, path: PathBuf) -> io::Result<Fifo> {
+        let at = dir.as_ref().map_or(core::CWD, AsFd::as_fd);
         if self.create || self.create_new {
-            match core::create(&path, Mode::from_raw_mode(self.mode)) {
+            match core::create_at(at, &path, Mode::from_raw_mode(self.mode)) {
                 Err(Errno::EXIST) if !self.create_new => {}
                 made => made?,
             }
         }
-        let identity = identity(&fs::metadata(&path)?)?;
-        Ok(Fifo {
-            unlink_on_drop: RemoveOnDrop::new(
-                self.unlink_on_drop.then(|| (path.clone(), identity)),
-                |(path, identity)| remove(path, *identity),
-            ),
+        let identity = core::identity_at(at, &path, Flags::empty())?;
+        let name = Arc::new(Name {
+            dir,
             path,
             identity,
+        });
+        let chosen = self.unlink_on_drop.then(|| Arc::clone(&name));
+        Ok(Fifo {
+            name,
+            unlink_on_drop: RemoveOnDrop::new(chosen, |name| name.remove()),
         })
     }
 }
 
-/// Which file it is, whatever its name: its device and inode.
-type Identity = (u64, u64);
+/// Where a name is, and which FIFO has it.
+#[derive(Debug)]
+struct Name {
+    /// `None` if the path is absolute.
+    dir: Option<OwnedFd>,
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
 
-fn identity(metadata: &fs::Metadata) -> io::Result<Identity> {
-    if metadata.file_type().is_fifo() {
-        Ok((metadata.dev(), metadata.ino()))
-    } else {
-        Err(Errno::INVAL.into())
+impl Name {
+    fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_ref().map_or(core::CWD, AsFd::as_fd)
+    }
+
+    fn open(&self, end: End, flags: Flags) -> Result<OwnedFd, Errno> {
+        core::open_at(self.dir(), &self.path, end, flags)
+    }
+
+    /// Whether the name still leads to this FIFO.
+    fn is_known(&self) -> bool {
+        core::identity_at(self.dir(), &self.path, Flags::empty()) == Ok(self.identity)
+    }
+
+    /// The name may change hands between the look and the removal: the kernel has no call for both.
+    fn remove(&self) -> io::Result<()> {
+        match core::identity_at(self.dir(), &self.path, Flags::NOFOLLOW) {
+            Ok(found) if found == self.identity => Ok(core::unlink_at(self.dir(), &self.path)?),
+            Ok(_) | Err(Errno::INVAL) => Err(Errno::STALE.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
 /// A FIFO's name: opens its ends.
 #[derive(Debug)]
 pub struct Fifo {
-    path: PathBuf,
-    identity: Identity,
-    unlink_on_drop: RemoveOnDrop<(PathBuf, Identity)>,
+    name: Arc<Name>,
+    unlink_on_drop: RemoveOnDrop<Arc<Name>>,
 }
 
 impl Fifo {
@@ -149,9 +189,9 @@ impl Fifo {
         OpenOptions::new().open(path)
     }
 
-    /// The absolute path.
+    /// The absolute path; the name as it was given, if that was [`OpenOptions::open_at`].
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.name.path
     }
 
     /// Opens the reading end; waits until a writer opens.
@@ -242,7 +282,7 @@ impl Fifo {
     /// `STALE`: the name is now another file's, which stays. `NOENT`: it was removed already.
     pub fn unlink(mut self) -> io::Result<()> {
         self.unlink_on_drop.persist();
-        remove(&self.path, self.identity)
+        self.name.remove()
     }
 
     /// Lets the name outlive the handle, whatever was chosen when it was opened.
@@ -251,13 +291,13 @@ impl Fifo {
     }
 
     fn end(&self, end: End, flags: Flags) -> io::Result<OwnedFd> {
-        self.check(retry_on_intr(|| core::open(&self.path, end, flags))?)
+        self.check(retry_on_intr(|| self.name.open(end, flags))?)
     }
 
     fn writer_now(&self) -> Result<OwnedFd, Errno> {
-        match core::open(&self.path, End::Writer, Flags::NONBLOCK) {
+        match self.name.open(End::Writer, Flags::NONBLOCK) {
             // No reader; or a socket that got the name.
-            Err(Errno::NXIO) if self.has_name() => Err(Errno::AGAIN),
+            Err(Errno::NXIO) if self.name.is_known() => Err(Errno::AGAIN),
             Err(Errno::NXIO) => Err(Errno::STALE),
             opened => opened,
         }
@@ -266,25 +306,11 @@ impl Fifo {
     /// Refuses an end of another FIFO that got the name.
     fn check(&self, end: OwnedFd) -> io::Result<OwnedFd> {
         let file = File::from(end);
-        if identity(&file.metadata()?)? != self.identity {
+        let metadata = file.metadata()?;
+        if (metadata.dev(), metadata.ino()) != self.name.identity {
             return Err(Errno::STALE.into());
         }
         Ok(file.into())
-    }
-
-    /// Whether the name still leads to this FIFO.
-    fn has_name(&self) -> bool {
-        fs::metadata(&self.path)
-            .and_then(|found| identity(&found))
-            .is_ok_and(|found| found == self.identity)
-    }
-}
-
-/// The name may change hands between the look and the removal: the kernel has no call for both.
-fn remove(path: &Path, fifo: Identity) -> io::Result<()> {
-    match identity(&fs::symlink_metadata(path)?) {
-        Ok(found) if found == fifo => fs::remove_file(path),
-        _ => Err(Errno::STALE.into()),
     }
 }
 
