@@ -1,7 +1,10 @@
 //! Errors: `Errno` as [`io::Error`], and errors that name the limit that was hit.
 //!
-//! Everything here returns [`io::Error`]. [`errno`] gives the kernel's error number back, also of
-//! an error that carries a [`Limit`], for which [`io::Error::raw_os_error`] has none.
+//! The calls of this crate return [`io::Error`]. What is re-exported from core as it is (its types,
+//! such as [`Region`](crate::map::Region), and plain questions to the kernel, such as `limits`,
+//! `usage` and [`ftok`](crate::sysv::ftok)) returns [`Errno`], which becomes an [`io::Error`] with
+//! `?`. [`errno`] gives the kernel's error number back, also of an error that carries a [`Limit`],
+//! for which [`io::Error::raw_os_error`] has none.
 
 use std::fmt;
 use std::io;

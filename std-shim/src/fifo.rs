@@ -81,13 +81,13 @@ impl OpenOptions {
         self
     }
 
-    /// The permission bits of a new FIFO, less those of the umask: 0o600 unless set.
+    /// The permission bits of a new FIFO, less the umask: 0o600 unless set.
     pub const fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;
         self
     }
 
-    /// Whether dropping the handle removes the name.
+    /// Whether dropping the handle unlinks the name. Ends that are open go on.
     pub const fn unlink_on_drop(&mut self, unlink: bool) -> &mut Self {
         self.unlink_on_drop = unlink;
         self
@@ -275,7 +275,7 @@ impl Fifo {
         Ok(self.end(End::Both, Flags::empty())?.into())
     }
 
-    /// Removes the name. Ends that are open go on.
+    /// Unlinks the name. Ends that are open go on.
     ///
     /// # Errors
     ///

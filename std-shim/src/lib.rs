@@ -23,15 +23,18 @@
 //! | module | handle | dropping it |
 //! |---|---|---|
 //! | [`lock`] | [`lock::Guard`] | unlocks; [`lock::Guard::unlock`] gives the file back |
-//! | [`shared`] | [`shared::Shared`] | unmaps; unlinks if so opened |
+//! | [`shared`] | [`shared::Shared`] | closes, unmaps; unlinks if so opened |
 //! | [`sysv`] | [`sysv::msg::Queue`], [`sysv::sem::Set`], [`sysv::shm::Segment`] | removes if so opened |
 //! | | [`sysv::shm::Attachment`] | detaches |
-//! | | [`sysv::sem::Guard`] | posts |
+//! | | [`sysv::sem::Guard`] | gives the semaphore back |
 //! | [`posix`] | [`posix::mq::Queue`], [`posix::sem::Semaphore`], [`posix::shm::SharedMemory`] | closes; unlinks if so opened |
+//! | | [`posix::mq::Registration`] | ends the notification |
 //! | [`memfd`], [`map`] | [`memfd::Memfd`], [`map::Region`] | closes, unmaps |
-//! | [`pipe`], [`fifo`] | std's pipe ends; [`fifo::Fifo`] | closes; unlinks if so opened |
-//! | [`socket`] | std's sockets, [`socket::unix::Seqpacket`], [`socket::vsock::VsockStream`] | closes |
-//! | | [`socket::unix::Bound`] | unlinks if so opened |
+//! | [`pipe`], [`fifo`] | std's pipe ends | closes |
+//! | | [`fifo::Fifo`], which is the name | unlinks if so opened |
+//! | [`socket`] | std's sockets, [`socket::unix::Seqpacket`], [`socket::unix::SeqpacketListener`], [`socket::vsock::VsockStream`], [`socket::vsock::VsockListener`] | closes |
+//! | | [`socket::unix::Bound`] | closes; unlinks if so opened |
+//! | | [`socket::zerocopy::Sender`] | waits until the kernel is done with the buffers, for a time that can be set; leaks those it is not done with |
 //! | [`event`] | one for each kind of descriptor | closes |
 //! | [`futex`], [`process_vm`] | none: there is nothing to own | |
 //!

@@ -181,7 +181,7 @@ impl<F: AsFd> Guard<F> {
         self.convert_with(kind, None)
     }
 
-    /// As [`Guard::convert`], but waits not beyond the deadline.
+    /// As [`Guard::convert`], but not beyond the deadline.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
-//! Mappings: memory that several processes have. The types of [`linipc_core::map`], whose errors
-//! become [`std::io::Error`] with `?`.
+//! Mappings: memory that several processes have.
+//!
+//! The types of [`linipc_core::map`], whose errors become [`std::io::Error`] with `?`.
 //!
 //! ```
 //! use linipc::map::{Access, Region, reserve};
@@ -13,5 +14,23 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-pub use linipc_core::map::{Access, Advice, MapFlags, MlockFlags, MsyncFlags, Region, reserve};
+use std::io;
+use std::os::fd::AsFd;
+
+use linipc_core::io::retry_on_intr;
+use linipc_core::map as core;
+
+pub use linipc_core::map::{Access, Advice, MapFlags, MlockFlags, MsyncFlags, Region};
 pub use linipc_core::shared::SharedBytes;
+
+/// Makes a file at least `len` bytes long, with room in the file system for all of them, so that no
+/// touch of a mapping finds none and raises `SIGBUS`.
+///
+/// # Errors
+///
+/// - `NOSPC`: the file system is full, or its quota is.
+/// - `FBIG`: longer than a file may be. `PERM`: a seal forbids it. `BADF`: not open for writing.
+/// - `NODEV`, `OPNOTSUPP`: not a file of a file system that can reserve. `INVAL`: `len` is 0.
+pub fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
+    Ok(retry_on_intr(|| core::reserve(&file, len))?)
+}

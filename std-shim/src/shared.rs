@@ -52,9 +52,9 @@
 //!   would write, and the first to do so would unlock for both.
 //! - Who can write the file can put any bytes there, and can truncate it, which makes the next
 //!   access raise `SIGBUS`. Its permissions are the trust. [`Shared::anonymous`] is sealed against
-//!   truncation; of a stranger's descriptor ask that with [`Memfd::require`].
-//! - A child after fork(2) that neither uses nor drops the inherited handle keeps alive what its
-//!   parent had locked when that was killed.
+//!   truncation; check a stranger's descriptor with [`Memfd::require`].
+//! - If the parent is killed while it holds the lock, a child that neither uses nor drops its handle
+//!   keeps the lock.
 //! - Locks of network file systems do not order the memory of different machines.
 
 use std::fs::{self, File};
@@ -120,13 +120,13 @@ impl<T: Plain> OpenOptions<T> {
         self
     }
 
-    /// The permission bits of a new file: 0o600 unless set. The umask takes from them.
+    /// The permission bits of a new file, less the umask: 0o600 unless set.
     pub const fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;
         self
     }
 
-    /// Whether dropping the handle removes the file. Who has it open goes on using it.
+    /// Whether dropping the handle unlinks the name. Who has the variable open keeps it.
     pub const fn unlink_on_drop(&mut self, unlink: bool) -> &mut Self {
         self.unlink_on_drop = unlink;
         self
@@ -347,7 +347,7 @@ impl<T: Plain> Shared<T> {
         self.change(None, change)
     }
 
-    /// As [`Shared::update`], but waits not beyond the deadline.
+    /// As [`Shared::update`], but not beyond the deadline.
     ///
     /// # Errors
     ///

@@ -77,7 +77,7 @@ impl Epoll {
     }
 
     /// Waits until a descriptor is ready, but not beyond the deadline, of which it counts whole
-    /// milliseconds; gives as many as there are and `room` has, none at the deadline.
+    /// milliseconds; returns the ready ones, at most `room.len()`, and none at the deadline.
     ///
     /// # Errors
     ///

@@ -100,7 +100,7 @@ impl OpenOptions {
         self
     }
 
-    /// The permission bits of a new queue, from which the umask takes: 0o600 unless set.
+    /// The permission bits of a new queue, less the umask: 0o600 unless set.
     pub const fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;
         self
@@ -116,7 +116,7 @@ impl OpenOptions {
         self
     }
 
-    /// Whether dropping the handle unlinks the name.
+    /// Whether dropping the handle unlinks the name. Who has the queue open keeps it.
     pub const fn unlink_on_drop(&mut self, unlink: bool) -> &mut Self {
         self.unlink_on_drop = unlink;
         self
@@ -430,7 +430,7 @@ impl Drop for Registration<'_> {
     }
 }
 
-/// Takes a name away; who has the queue open keeps it.
+/// Unlinks a name; who has the queue open keeps it.
 ///
 /// # Errors
 ///

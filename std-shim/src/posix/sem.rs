@@ -91,7 +91,7 @@ impl OpenOptions {
         self
     }
 
-    /// Whether dropping the handle takes the name away. Who has the semaphore open keeps it.
+    /// Whether dropping the handle unlinks the name. Who has the semaphore open keeps it.
     pub const fn unlink_on_drop(&mut self, unlink: bool) -> &mut Self {
         self.open.unlink_on_drop = unlink;
         self
@@ -117,7 +117,7 @@ impl OpenOptions {
         })
     }
 
-    /// Takes a name of this [`format`](Self::format) away; who has the semaphore open keeps it.
+    /// Unlinks a name of this [`format`](Self::format); who has the semaphore open keeps it.
     ///
     /// # Errors
     ///
@@ -248,7 +248,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
     }
 }
 
-/// Takes a name of this C library's format away; the same as [`OpenOptions::new`] and unlink.
+/// Unlinks a name of this C library's format; the same as [`OpenOptions::new`] and unlink.
 ///
 /// # Errors
 ///

@@ -87,8 +87,8 @@ impl OpenOptions {
         self
     }
 
-    /// The length of a new object, which has it before anybody can open it. An existing object
-    /// keeps its own.
+    /// The length of a new object, which has it before anybody can open it: 0 unless set, which
+    /// cannot be mapped before [`SharedMemory::resize`]. An existing object keeps its own.
     pub const fn size(&mut self, bytes: u64) -> &mut Self {
         self.size = bytes;
         self
@@ -101,7 +101,7 @@ impl OpenOptions {
         self
     }
 
-    /// Whether dropping the handle takes the name away. Who has the object open keeps it.
+    /// Whether dropping the handle unlinks the name. Who has the object open keeps it.
     pub const fn unlink_on_drop(&mut self, unlink: bool) -> &mut Self {
         self.open.unlink_on_drop = unlink;
         self
@@ -202,7 +202,8 @@ impl SharedMemory {
     ///
     /// # Errors
     ///
-    /// Those of [`SharedMemory::map_part`]; `INVAL` if its length is 0.
+    /// `INVAL`: its length is 0, as of one that was made without [`OpenOptions::size`]. Those of
+    /// [`SharedMemory::map_part`].
     pub fn map(&self) -> io::Result<Region> {
         let len = usize::try_from(self.size()?).map_err(|_| Errno::NOMEM)?;
         self.map_part(0, len)
@@ -267,7 +268,7 @@ impl From<SharedMemory> for File {
     }
 }
 
-/// Takes a name away; who has the object open or mapped keeps it.
+/// Unlinks a name; who has the object open or mapped keeps it.
 ///
 /// # Errors
 ///

@@ -82,7 +82,7 @@ pub trait CmsgExt: AsFd {
         })
     }
 
-    /// As [`send_with_fds`](Self::send_with_fds), waiting no longer than the deadline.
+    /// As [`send_with_fds`](Self::send_with_fds), but not beyond the deadline.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ pub trait CmsgExt: AsFd {
         })
     }
 
-    /// As [`recv_with_fds`](Self::recv_with_fds), waiting no longer than the deadline.
+    /// As [`recv_with_fds`](Self::recv_with_fds), but not beyond the deadline.
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ pub trait CmsgExt: AsFd {
         self.send_fds_deadline(fds, Deadline::NEVER)
     }
 
-    /// As [`send_fds`](Self::send_fds), waiting no longer than the deadline.
+    /// As [`send_fds`](Self::send_fds), but not beyond the deadline.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ pub trait CmsgExt: AsFd {
         self.recv_fds_deadline(limit, Deadline::NEVER)
     }
 
-    /// As [`recv_fds`](Self::recv_fds), waiting no longer than the deadline. On datagram sockets,
+    /// As [`recv_fds`](Self::recv_fds), but not beyond the deadline. On datagram sockets,
     /// which do not tell that the sender has died, this is the one to use.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ impl TcpOptions {
         self.connect_deadline(address, Deadline::NEVER)
     }
 
-    /// Connects, if it can be done before the deadline.
+    /// As [`TcpOptions::connect`], but not beyond the deadline.
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ pub trait UdpExt: AsFd {
         })?)
     }
 
-    /// As [`UdpExt::receive_segments`], but does not wait beyond the deadline.
+    /// As [`UdpExt::receive_segments`], but not beyond the deadline.
     ///
     /// # Errors
     ///

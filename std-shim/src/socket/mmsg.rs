@@ -166,8 +166,7 @@ pub trait MmsgExt: AsFd {
         })
     }
 
-    /// As [`MmsgExt::send_many`], waiting no longer than the deadline: gives how many were sent
-    /// until then.
+    /// As [`MmsgExt::send_many`], but not beyond the deadline; gives how many were sent until then.
     ///
     /// # Errors
     ///
@@ -225,7 +224,7 @@ pub trait MmsgExt: AsFd {
         })?)
     }
 
-    /// As [`MmsgExt::recv_many`], waiting no longer than the deadline.
+    /// As [`MmsgExt::recv_many`], but not beyond the deadline.
     ///
     /// # Errors
     ///

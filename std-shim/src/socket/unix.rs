@@ -175,13 +175,13 @@ impl BindOptions {
         self
     }
 
-    /// Whether dropping the socket removes the file, if it is still the one that was made.
+    /// Whether dropping the handle unlinks the name, if it still leads to this socket.
     pub fn unlink_on_drop(&mut self, unlink: bool) -> &mut Self {
         self.unlink_on_drop = unlink;
         self
     }
 
-    /// The file's permission bits from the first moment: 0o777 unless set, without the umask's.
+    /// The file's permission bits from the first moment, less the umask: 0o777 unless set.
     /// Whoever may write to it may connect.
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = Some(mode);

@@ -252,7 +252,7 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
         Ok(self.done.pop_front())
     }
 
-    /// As [`Sender::reclaim`], but does not wait beyond the deadline.
+    /// As [`Sender::reclaim`], but not beyond the deadline.
     ///
     /// # Errors
     ///

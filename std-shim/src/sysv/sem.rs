@@ -316,7 +316,7 @@ impl Set {
         Ok(Guard { set: self, num })
     }
 
-    /// As [`Set::lock`], but waits not beyond the deadline.
+    /// As [`Set::lock`], but not beyond the deadline.
     ///
     /// # Errors
     ///
