@@ -12,7 +12,7 @@
 //! semaphores order the accesses to the slots, so the copies need no atomics.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::{hint, io};
 
 use linipc::core::shared::SharedBytes;
@@ -131,9 +131,17 @@ const RETRY: u32 = 256;
 /// |---|---|---|
 /// | (P) `post` stores `posted` | (W) `wait` loads it | what was done to the slot before |
 ///
-/// After (P) the poster loads `asleep`; after a store to `asleep` the waiter loads `posted`. All
-/// four are sequentially consistent: either the poster sees that it must wake, or the waiter sees
-/// the post.
+/// No post is slept through, since each side has a fence between its store and its load of the
+/// other's word:
+///
+/// | waiter | poster |
+/// |---|---|
+/// | stores 1 in `asleep` | (P) stores `posted` |
+/// | fence (F) | fence (G) |
+/// | (W) loads `posted`, and sleeps if it is the old one | loads `asleep`, and wakes if it is 1 |
+///
+/// The fences have an order. If (F) is first, what comes after (G) sees the 1; if (G) is first, what
+/// comes after (F) sees the post. So it is never that one sleeps and the other does not wake.
 #[derive(Debug)]
 pub(crate) struct Words {
     at: usize,
@@ -178,10 +186,12 @@ impl Semaphore for Words {
         let posted = memory.atomic_u32(self.at)?;
         if !self.spin(posted) {
             let asleep = memory.atomic_u32(self.at + 4)?;
-            // Before (W), in one order with (P) and the poster's load.
-            asleep.store(1, Ordering::SeqCst);
-            // (W)
-            while posted.load(Ordering::SeqCst) == self.taken {
+            // Relaxed: (F) orders it before (W).
+            asleep.store(1, Ordering::Relaxed);
+            // (F) If it comes before (G), the poster sees the 1 and wakes us; else (W) sees the post.
+            fence(Ordering::SeqCst);
+            // (W) A post after it is no reason to sleep: the kernel looks at the word again.
+            while posted.load(Ordering::Acquire) == self.taken {
                 futex::wait(Futex::shared(posted), self.taken)?;
             }
             // Relaxed: who still sees 1 only wakes nobody.
@@ -195,9 +205,11 @@ impl Semaphore for Words {
         let posted = memory.atomic_u32(self.at)?;
         self.posted = self.posted.wrapping_add(1);
         // (P)
-        posted.store(self.posted, Ordering::SeqCst);
-        // After (P), in one order with the waiter's store and (W).
-        if memory.atomic_u32(self.at + 4)?.load(Ordering::SeqCst) != 0 {
+        posted.store(self.posted, Ordering::Release);
+        // (G) If it comes before (F), the waiter's (W) sees the post; else we see the 1 and wake.
+        fence(Ordering::SeqCst);
+        // Relaxed: (G) orders it after (P).
+        if memory.atomic_u32(self.at + 4)?.load(Ordering::Relaxed) != 0 {
             Futex::shared(posted).wake(1)?;
         }
         Ok(())
