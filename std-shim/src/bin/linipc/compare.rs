@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use linipc::core::io::OFlags;
+use rustix::process::Signal;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::exchange::Measured;
+use crate::exchange::Whole;
 use crate::mechanism::{self, Mechanism};
-use crate::report::{Output, Progress, Row};
+use crate::report::{Outcome, Output, Progress, Row};
 use crate::supervise::{End, Signals, supervise};
 
 /// Why the program ends early.
@@ -22,6 +23,8 @@ pub(crate) enum Failure {
     File(PathBuf, io::Error),
     /// A signal asked for it.
     Signal(u8),
+    /// Nobody reads the output any more.
+    Unread,
     /// Anything else.
     Other(io::Error),
 }
@@ -31,7 +34,15 @@ impl Failure {
         match self {
             Self::File(..) => 2.into(),
             Self::Signal(signal) => (128 + signal).into(),
+            Self::Unread => (128 + Signal::PIPE.as_raw() as u8).into(),
             Self::Other(_) => 1.into(),
+        }
+    }
+
+    fn output(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Other(error),
         }
     }
 }
@@ -47,6 +58,7 @@ impl fmt::Display for Failure {
         match self {
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+            Self::Unread => f.write_str("nobody reads the output"),
             Self::Other(error) => error.fmt(f),
         }
     }
@@ -66,23 +78,26 @@ pub(crate) fn run(path: Option<PathBuf>, json: bool, only: &[String]) -> Result<
     let mut broken = false;
     for mechanism in mechanisms {
         progress.begin(mechanism);
-        let end = supervise(mechanism, &file, whole.length, &signals, &mut |sent| {
+        let end = supervise(mechanism, &file, whole, &signals, &mut |sent| {
             progress.sent(mechanism, sent, whole.length);
         })?;
-        let row = match end {
-            End::Done(measured) => verify(mechanism, measured, &whole, || {
-                Ok::<_, Failure>(read(&file, &path, &signals)? != whole)
-            })?,
-            End::Refused(why) => Row::refused(mechanism, why),
-            End::Failed(why) => Row::failed(mechanism, why),
+        let outcome = match end {
+            End::Done(measured) if measured.arrived == whole => Outcome::Verified(measured),
+            End::Done(_) if read(&file, &path, &signals)? != whole => {
+                Outcome::Failed("the file was changed meanwhile".to_owned())
+            }
+            End::Done(_) => Outcome::Failed("what arrived is not what was sent".to_owned()),
+            End::Refused(why) => Outcome::Refused(why),
+            End::Failed(why) => Outcome::Failed(why),
             End::Signal(signal) => return Err(Failure::Signal(signal)),
         };
+        broken |= matches!(outcome, Outcome::Failed(_));
+        let row = Row { mechanism, outcome };
         progress.end(&row);
-        broken |= row.broken();
-        output.row(row)?;
+        output.row(row).map_err(Failure::output)?;
     }
     drop(progress);
-    output.finish()?;
+    output.finish().map_err(Failure::output)?;
     Ok(ExitCode::from(u8::from(broken)))
 }
 
@@ -100,7 +115,7 @@ fn chosen(only: &[String]) -> Vec<&'static Mechanism> {
     mechanisms
 }
 
-/// Opens a regular file. Nothing else has a length, and can be read sixteen times.
+/// Opens a regular file. Nothing else has a length, and can be read again.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // Opening a FIFO must not wait for its other end.
@@ -114,13 +129,6 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("not a regular file"));
     }
     Ok(file)
-}
-
-/// What is known of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Whole {
-    length: u64,
-    hash: u64,
 }
 
 /// Hashes the file. This also brings it into the page cache, if it fits there.
@@ -145,25 +153,5 @@ fn read(file: &File, path: &Path, signals: &Signals) -> Result<Whole, Failure> {
     Ok(Whole {
         length,
         hash: hash.digest(),
-    })
-}
-
-/// Compares what arrived with the file, and tells a changed file from changed data.
-fn verify(
-    mechanism: &'static Mechanism,
-    measured: Measured,
-    whole: &Whole,
-    changed: impl FnOnce() -> Result<bool, Failure>,
-) -> Result<Row, Failure> {
-    let arrived = Whole {
-        length: measured.bytes,
-        hash: measured.hash,
-    };
-    Ok(if arrived == *whole {
-        Row::verified(mechanism, measured)
-    } else if changed()? {
-        Row::failed(mechanism, "the file was changed meanwhile".to_owned())
-    } else {
-        Row::failed(mechanism, "what arrived is not what was sent".to_owned())
     })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use linipc::socket::cmsg::CmsgExt;
 use linipc::socket::unix::Seqpacket;
 
-use crate::exchange::Measured;
+use crate::exchange::{Measured, Whole};
 
 /// Longer texts are cut.
 const MAX_TEXT: usize = 1024;
@@ -111,8 +111,8 @@ impl fmt::Display for Report {
             Self::Done(m) => {
                 let [transfer, median, p99] =
                     [m.transfer, m.median, m.p99].map(|time| time.as_nanos());
-                let (hash, bytes) = (m.hash, m.bytes);
-                write!(f, "done {hash} {bytes} {transfer} {median} {p99}")
+                let Whole { length, hash } = m.arrived;
+                write!(f, "done {length} {hash} {transfer} {median} {p99}")
             }
             Self::Refused(why) => write!(f, "refused {why}"),
             Self::Failed(why) => write!(f, "failed {why}"),
@@ -130,9 +130,8 @@ impl FromStr for Report {
         match (word, &numbers[..]) {
             ("ready", _) => Ok(Self::Ready),
             ("sent", &[bytes]) => Ok(Self::Sent(bytes)),
-            ("done", &[hash, bytes, transfer, median, p99]) => Ok(Self::Done(Measured {
-                hash,
-                bytes,
+            ("done", &[length, hash, transfer, median, p99]) => Ok(Self::Done(Measured {
+                arrived: Whole { length, hash },
                 transfer: Duration::from_nanos(transfer),
                 median: Duration::from_nanos(median),
                 p99: Duration::from_nanos(p99),

@@ -8,7 +8,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::control::{Control, Report};
-use crate::exchange;
+use crate::exchange::{self, Whole};
 use crate::links::{Link, Side, Start, is_refusal};
 use crate::mechanism::Mechanism;
 use crate::supervise::Signals;
@@ -17,7 +17,7 @@ use crate::supervise::Signals;
 pub(crate) fn run(
     mechanism: &Mechanism,
     side: Side,
-    length: u64,
+    whole: Whole,
     arguments: Vec<OsString>,
 ) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -46,7 +46,7 @@ pub(crate) fn run(
         return Ok(());
     }
     let done = match side {
-        Side::Sender => exchange::send(&mut *link, &file, length, |sent| {
+        Side::Sender => exchange::send(&mut *link, &file, whole, |sent| {
             control.report(&Report::Sent(sent))
         })
         .map(Some),

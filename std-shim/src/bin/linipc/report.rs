@@ -1,10 +1,12 @@
 //! What the user sees: a table or JSON on standard output, progress on standard error.
 
+use std::env;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use rustix::termios::tcgetwinsize;
 
 use crate::exchange::Measured;
 use crate::mechanism::Mechanism;
@@ -12,96 +14,135 @@ use crate::mechanism::Mechanism;
 /// The result of one mechanism.
 #[derive(Debug)]
 pub(crate) struct Row {
-    mechanism: &'static Mechanism,
-    result: Result<Measured, (Blame, String)>,
+    pub(crate) mechanism: &'static Mechanism,
+    pub(crate) outcome: Outcome,
 }
 
-/// Who stopped a mechanism.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Blame {
-    Kernel,
-    Us,
+/// How a mechanism did.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// All arrived.
+    Verified(Measured),
+    /// The kernel does not have it, or does not allow it.
+    Refused(String),
+    /// It should have worked.
+    Failed(String),
 }
 
 impl Row {
-    /// All arrived.
-    pub(crate) fn verified(mechanism: &'static Mechanism, measured: Measured) -> Self {
-        let result = Ok(measured);
-        Self { mechanism, result }
+    /// What was measured, or else what happened and why.
+    fn result(&self) -> Result<&Measured, (&'static str, &str)> {
+        match &self.outcome {
+            Outcome::Verified(measured) => Ok(measured),
+            Outcome::Refused(why) => Err(("refused", why)),
+            Outcome::Failed(why) => Err(("failed", why)),
+        }
     }
 
-    /// The kernel does not have it, or does not allow it.
-    pub(crate) fn refused(mechanism: &'static Mechanism, why: String) -> Self {
-        let result = Err((Blame::Kernel, why));
-        Self { mechanism, result }
-    }
-
-    /// It should have worked.
-    pub(crate) fn failed(mechanism: &'static Mechanism, why: String) -> Self {
-        let result = Err((Blame::Us, why));
-        Self { mechanism, result }
-    }
-
-    /// Whether it should have worked, and did not.
-    pub(crate) fn broken(&self) -> bool {
-        matches!(self.result, Err((Blame::Us, _)))
+    /// In words.
+    fn state(&self) -> String {
+        match self.result() {
+            Ok(_) => "verified".to_owned(),
+            Err((status, why)) => format!("{status}: {why}"),
+        }
     }
 
     fn json(&self) -> String {
         let name = self.mechanism.name;
-        match &self.result {
+        match self.result() {
             Ok(m) => format!(
                 r#"{{"mechanism":"{name}","bytes":{},"verified":true,"gib_per_s":{:.4},"rtt_ns_median":{},"rtt_ns_p99":{}}}"#,
-                m.bytes,
+                m.arrived.length,
                 gib_per_s(m),
                 m.median.as_nanos(),
                 m.p99.as_nanos(),
             ),
-            Err(_) => format!(
-                r#"{{"mechanism":"{name}","bytes":null,"verified":false,"gib_per_s":null,"rtt_ns_median":null,"rtt_ns_p99":null,"error":{}}}"#,
-                json_string(&self.error()),
+            Err((status, why)) => format!(
+                r#"{{"mechanism":"{name}","bytes":null,"verified":false,"gib_per_s":null,"rtt_ns_median":null,"rtt_ns_p99":null,"status":"{status}","error":{}}}"#,
+                json_string(why),
             ),
         }
     }
 
-    /// Why there is no result; empty if there is one.
-    fn error(&self) -> String {
-        match &self.result {
-            Ok(_) => String::new(),
-            Err((Blame::Kernel, why)) => format!("refused: {why}"),
-            Err((Blame::Us, why)) => format!("failed: {why}"),
-        }
-    }
-
-    fn cells(&self) -> [Cell; 7] {
-        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    /// One for each column of [`HEADER`].
+    fn cells(&self) -> [String; 7] {
         let Mechanism { name, good_for, .. } = self.mechanism;
-        let none = || right("-".to_owned());
-        match &self.result {
+        let [bytes, verified, rate, median, p99] = match self.result() {
             Ok(m) => [
-                Cell::new(name),
-                Cell::new(good_for),
-                right(m.bytes.to_string()),
-                Cell::new("yes"),
-                right(format!("{:.2}", gib_per_s(m))),
-                right(microseconds(m.median)),
-                right(microseconds(m.p99)),
+                m.arrived.length.to_string(),
+                "yes".to_owned(),
+                match m.arrived.length {
+                    0 => "-".to_owned(),
+                    _ => format!("{:.2}", gib_per_s(m)),
+                },
+                microseconds(m.median),
+                microseconds(m.p99),
             ],
-            Err(_) => [
-                Cell::new(name),
-                Cell::new(format!("{good_for}\n{}", self.error())),
-                none(),
-                Cell::new("no"),
-                none(),
-                none(),
-                none(),
-            ],
-        }
+            Err((status, _)) => ["-", status, "-", "-", "-"].map(str::to_owned),
+        };
+        let [name, good_for] = [name, good_for].map(|text| (*text).to_owned());
+        [name, good_for, bytes, verified, rate, median, p99]
     }
 }
 
+const HEADER: [&str; 7] = [
+    "mechanism",
+    "good for",
+    "bytes",
+    "verified",
+    "GiB/s",
+    "round\ntrip, µs",
+    "\np99, µs",
+];
+/// The column that a narrow table goes without.
+const GOOD_FOR: usize = 1;
+const NUMBERS: [usize; 4] = [2, 4, 5, 6];
+
+/// The rows under each other, none broken into lines; below them why some have no numbers.
+fn table(rows: &[Row], width: usize) -> String {
+    let wide = grid(rows, false);
+    let mut text = match wide.lines().next() {
+        Some(line) if line.chars().count() > width => grid(rows, true),
+        _ => wide,
+    };
+    for row in rows.iter().filter(|row| row.result().is_err()) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n{}: {}", row.mechanism.name, row.state());
+    }
+    text
+}
+
+fn grid(rows: &[Row], narrow: bool) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(HEADER)
+        .add_rows(rows.iter().map(Row::cells));
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, u16::from(!narrow)));
+        if NUMBERS.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        if narrow && index == GOOD_FOR {
+            column.set_constraint(ColumnConstraint::Hidden);
+        }
+    }
+    table.to_string()
+}
+
+/// How many characters fit a line: of `COLUMNS`, of the terminal, or of a page.
+fn width() -> usize {
+    let columns = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let terminal = || Some(usize::from(tcgetwinsize(io::stdout()).ok()?.ws_col));
+    columns
+        .or_else(terminal)
+        .filter(|columns| *columns > 0)
+        .unwrap_or(100)
+}
+
 fn gib_per_s(measured: &Measured) -> f64 {
-    measured.bytes as f64 / f64::from(1 << 30) / measured.transfer.as_secs_f64()
+    measured.arrived.length as f64 / f64::from(1 << 30) / measured.transfer.as_secs_f64()
 }
 
 fn microseconds(time: Duration) -> String {
@@ -128,39 +169,22 @@ pub(crate) enum Output {
     /// A line each, at once.
     Json,
     /// All at the end.
-    Table(Box<Table>),
+    Table(Vec<Row>),
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        if json {
-            return Self::Json;
+        match json {
+            true => Self::Json,
+            false => Self::Table(Vec::new()),
         }
-        let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_BORDERS_ONLY)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(100)
-            .set_header([
-                "mechanism",
-                "good for",
-                "bytes",
-                "verified",
-                "GiB/s",
-                "trip, µs",
-                "p99, µs",
-            ]);
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 1));
-        }
-        Self::Table(Box::new(table))
     }
 
     pub(crate) fn row(&mut self, row: Row) -> io::Result<()> {
         match self {
             Self::Json => writeln!(io::stdout(), "{}", row.json()),
-            Self::Table(table) => {
-                table.add_row(row.cells());
+            Self::Table(rows) => {
+                rows.push(row);
                 Ok(())
             }
         }
@@ -169,7 +193,7 @@ impl Output {
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
             Self::Json => Ok(()),
-            Self::Table(table) => writeln!(io::stdout(), "{table}"),
+            Self::Table(rows) => writeln!(io::stdout(), "{}", table(&rows, width())),
         }
     }
 }
@@ -209,10 +233,7 @@ impl Progress {
     /// A mechanism is done.
     pub(crate) fn end(&self, row: &Row) {
         if !self.terminal {
-            match &row.result {
-                Ok(_) => self.line(row.mechanism, "verified"),
-                Err(_) => self.line(row.mechanism, &row.error()),
-            }
+            self.line(row.mechanism, &row.state());
         }
     }
 

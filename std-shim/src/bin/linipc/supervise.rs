@@ -11,7 +11,7 @@ use linipc::event::poll::{PollFd, PollFlags, poll};
 use linipc::event::signalfd::{Signal, SignalFd, SignalSet, unblock};
 
 use crate::control::{Control, Report};
-use crate::exchange::Measured;
+use crate::exchange::{Measured, Whole};
 use crate::links::{Prepared, Side, is_refusal};
 use crate::mechanism::Mechanism;
 
@@ -36,7 +36,7 @@ pub(crate) enum End {
 pub(crate) fn supervise(
     mechanism: &Mechanism,
     file: &File,
-    length: u64,
+    whole: Whole,
     signals: &Signals,
     sent: &mut dyn FnMut(u64),
 ) -> io::Result<End> {
@@ -48,7 +48,7 @@ pub(crate) fn supervise(
     // Declared after the objects, so that they are dropped before them.
     let mut peers = Vec::new();
     for side in [Side::Sender, Side::Receiver] {
-        match Peer::start(mechanism, side, file, length, &mut prepared) {
+        match Peer::start(mechanism, side, file, whole, &mut prepared) {
             Ok(peer) => peers.push(peer),
             Err(error) => return Ok(End::Failed(format!("cannot start the {side}: {error}"))),
         }
@@ -196,13 +196,13 @@ impl Peer {
         mechanism: &Mechanism,
         side: Side,
         file: &File,
-        length: u64,
+        whole: Whole,
         prepared: &mut Prepared,
     ) -> io::Result<Self> {
         let (control, theirs) = Control::pair()?;
         let child = Command::new("/proc/self/exe")
             .args(["peer", &side.to_string(), mechanism.name])
-            .arg(length.to_string())
+            .args([whole.length, whole.hash].map(|number| number.to_string()))
             .arg("--")
             .args(&prepared.arguments)
             .stdin(Stdio::from(theirs))
