@@ -1,7 +1,41 @@
 //! Notification: waiting for events, many at a time, as descriptors.
 //!
-//! Built on [`linipc_core::event`], whose table says which to use when. The handles own their
-//! descriptor, and convert from and to [`OwnedFd`](std::os::fd::OwnedFd) to be sent or stored.
+//! Built on [`linipc_core::event`]. The handles own their descriptor, and convert from and to
+//! [`OwnedFd`](std::os::fd::OwnedFd) to be sent or stored.
+//!
+//! ```
+//! use std::time::Duration;
+//! use linipc::event::eventfd::EventFd;
+//! use linipc::event::poll::{PollFd, PollFlags, poll};
+//! use linipc::event::timerfd::{First, TimerFd};
+//!
+//! // Whichever comes first: a wake-up, or a time.
+//! let (wake, timer) = (EventFd::new(0)?, TimerFd::new()?);
+//! timer.start(First::After(Duration::from_secs(60)), None)?;
+//! std::thread::scope(|scope| {
+//!     scope.spawn(|| wake.add(1));
+//!     let mut fds = [PollFd::new(&wake, PollFlags::IN), PollFd::new(&timer, PollFlags::IN)];
+//!     poll(&mut fds, Duration::from_secs(120))?;
+//!     assert_eq!(fds[0].revents(), PollFlags::IN);
+//!     Ok::<(), std::io::Error>(())
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Which to use
+//!
+//! | to wait for | use |
+//! |---|---|
+//! | "look again", from a thread or a process | [`EventFd::new`](eventfd::EventFd::new) |
+//! | permits, one taker each | [`EventFd::semaphore`](eventfd::EventFd::semaphore) |
+//! | a signal | [`SignalFd`](signalfd::SignalFd) |
+//! | a time, once or again and again | [`TimerFd`](timerfd::TimerFd) |
+//! | the end of a process, child or not | [`PidFd`](pidfd::PidFd) |
+//! | a few of these, or of sockets, pipes, FIFOs, POSIX queues | [`poll()`](poll::poll()) |
+//! | many of them | [`Epoll`](epoll::Epoll) |
+//! | a word of shared memory | [`crate::futex`], which no descriptor stands for |
+//!
+//! # Non-blocking inside
 //!
 //! What a handle makes is non-blocking in the kernel, and the handle waits with poll(2); so its
 //! descriptor can be put into an event loop as it is. A descriptor that comes from elsewhere is

@@ -1,6 +1,41 @@
 //! POSIX IPC: [`shm`] memory, [`sem`]aphores and [`mq`] message queues, named like files.
 //!
 //! Built on [`linipc_core::posix`], which has the pitfalls.
+//!
+//! ```
+//! use linipc::posix::{sem, shm};
+//!
+//! # let [text, ready] = ["text", "ready"].map(|name| format!("/linipc-doc-{name}-{}", std::process::id()));
+//! // Memory, and a semaphore that says when there is something in it.
+//! let memory = shm::OpenOptions::new().create(true).size(4096).unlink_on_drop(true).open(&text)?;
+//! let semaphore = sem::OpenOptions::new().create(true).unlink_on_drop(true).open(&ready)?;
+//! memory.map()?.bytes().write(0, b"hello")?;
+//! semaphore.post()?;
+//!
+//! // Another process:
+//! sem::Semaphore::open(&ready)?.wait()?;
+//! let mut copy = [0; 5];
+//! shm::SharedMemory::open(&text)?.map()?.bytes().read(0, &mut copy)?;
+//! assert_eq!(&copy, b"hello");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Names
+//!
+//! A name is `/NAME`: one slash, and no other. [`mq`] insists on it; [`shm`] and [`sem`] strip
+//! leading slashes, many or none, as the C library does. `NAME` has up to 255 bytes, a semaphore's
+//! 251 for glibc.
+//!
+//! | | where it shows up |
+//! |---|---|
+//! | [`shm`] | `/dev/shm/NAME` |
+//! | [`sem`] | `/dev/shm/sem.NAME` for glibc, `/dev/shm/NAME` for musl: [`sem::Format`] |
+//! | [`mq`] | the file system `mqueue`, usually at `/dev/mqueue` |
+//!
+//! Permissions are a file's: `mode`, 0o600 unless set, less the umask. Who has an object open or
+//! mapped keeps it when its name is unlinked, and the name is free at once. Nobody unlinks it
+//! unless somebody does: `unlink_on_drop` with this handle, in the process that opened it, `unlink`
+//! at once. What killed processes left, rm(1) removes in those directories.
 
 use std::io;
 

@@ -1,6 +1,36 @@
 //! System V IPC: [`msg`] queues, [`sem`] sets and [`shm`] segments.
 //!
 //! Built on [`linipc_core::sysv`], which has the pitfalls.
+//!
+//! ```
+//! use linipc::sysv::{Key, msg};
+//!
+//! // Unrelated programs agree on a key: a number that they all have, or `ftok` of a file.
+//! let key = Key::new(0x6c69_6e69);
+//! # let key = Key::new(std::process::id() as i32 | 0x20_0000);
+//! let ours = msg::OpenOptions::new().create_new(true).remove_on_drop(true).open(key)?;
+//! let theirs = msg::Queue::open(key)?;
+//! theirs.send(1, b"found by its key")?;
+//!
+//! // A child or a partner can be given the id instead.
+//! let given = msg::Queue::from_id(ours.id());
+//! assert_eq!(given.stat()?.messages, 1);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Keys and ids
+//!
+//! A [`Key`] finds an object, an id *is* one: a number that every process of the IPC namespace may
+//! use, if the object's permissions let it. Nothing is opened or closed, so a handle is an id and
+//! the choice whether to remove. An object with [`Key::PRIVATE`] is found by its id only; `private`
+//! makes one.
+//!
+//! # Who removes
+//!
+//! Nobody, unless somebody does: an object outlives all processes. `remove_on_drop`, which `private`
+//! has, removes it with this handle, in the process that opened it; `remove` at once. It is gone for
+//! everybody: who waits on a queue or a set gets `IDRM`. Only a segment stays until the last process
+//! has detached it. What killed processes left, `list` finds, as ipcs(1) does, and ipcrm(1) removes.
 
 use std::io;
 
