@@ -63,7 +63,8 @@ messages of 64 bytes. Each of the two stays on a CPU of its own, if there are tw
   bytes       the length of FILE
   GiB/s       bytes by the time from the first byte sent until the hash is back; reading FILE from
               the page cache and hashing are part of it. FILE is sent, and its hash compared, again
-              and again until 0.2 s have passed; this is the rate over all of them
+              and again until 0.2 s have passed; this is the rate over all of them. What fits the
+              caches of the CPUs is faster: compare files of the same length
   round trip  a message there and back: the median, and what 99 of 100 do not exceed (p99)
 
 A message or a piece has the size that suits the mechanism. What is built on top:
