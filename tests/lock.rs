@@ -9,7 +9,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use linipc::lock::{Guard, Lock};
+use linipc::error::errno;
+use linipc::event::signalfd::{SignalFd, SignalSet};
+use linipc::lock::{Guard, Lease, Lock};
 use linipc_core::Errno;
 use linipc_core::lock::{self, FlockOperation, Holder, Kind, Origin, Owner, Range, Signal};
 use support::{peer, until_asleep};
@@ -703,6 +705,64 @@ fn a_lease_is_refused_while_the_file_is_open_elsewhere() {
         let refused = lock::set_lease(&pipe, Some(Kind::Shared));
         assert_eq!(refused, Err(Errno::INVAL));
     });
+}
+
+#[test]
+fn a_lease_guard_is_broken_by_an_open_and_given_up_on_drop() {
+    isolated!(|| {
+        let path = TestFile::new();
+        // As above: one thread, which blocks the signal.
+        peer(|| hold_lease_guards(&path)).join();
+    });
+}
+
+fn hold_lease_guards(path: &Path) {
+    let signals = SignalFd::block(SignalSet::EMPTY.with(Signal::USR1)).unwrap();
+    let mut lease = match Lease::take(open(path), Kind::Exclusive, Signal::USR1) {
+        Err(failed) if errno(&failed.error) == Some(Errno::INVAL) => {
+            return support::skip("tmpfs has no leases in this kernel");
+        }
+        taken => taken.unwrap(),
+    };
+    assert_eq!(lease.kind().unwrap(), Some(Kind::Exclusive));
+    let reader = peer(|| {
+        let mut text = String::new();
+        File::open(path).unwrap().read_to_string(&mut text).unwrap();
+        assert!(
+            text.starts_with("consistent"),
+            "what was written before it was given up"
+        );
+    });
+    let info = signals.read_deadline(support::PATIENCE).unwrap();
+    assert_eq!((info.signal(), info.fd()), (Some(Signal::USR1), raw(&lease)));
+    until_asleep(reader.pid());
+    assert_eq!(
+        lease.kind().unwrap(),
+        Some(Kind::Shared),
+        "what it must become"
+    );
+    lease.write_all(b"consistent").unwrap();
+    drop(lease);
+    reader.join();
+
+    // It gives the file back, with the lease or without.
+    let lease = Lease::take(File::open(path).unwrap(), Kind::Shared, Signal::USR1).unwrap();
+    let file = lease.persist();
+    assert_eq!(lock::lease(&file), Ok(Some(Kind::Shared)));
+    let lease = Lease::take(file, Kind::Exclusive, Signal::USR1).unwrap();
+    lease.change(Kind::Shared).unwrap();
+    assert_eq!(lease.kind().unwrap(), Some(Kind::Shared));
+    let file = lease.give_up().unwrap();
+    assert_eq!(lock::lease(&file), Ok(None));
+
+    let other = open(path);
+    let failed = Lease::take(file, Kind::Shared, Signal::USR1).unwrap_err();
+    assert_eq!(failed.error.kind(), ErrorKind::WouldBlock);
+    drop(other);
+    let lease = Lease::take(failed.file, Kind::Shared, Signal::USR1).unwrap();
+    lock::set_lease(&*lease, None).unwrap();
+    let failed = lease.give_up().unwrap_err();
+    assert_eq!(errno(&failed.error), Some(Errno::AGAIN), "it was gone");
 }
 
 /// `SIGUSR1`, blocked and read.

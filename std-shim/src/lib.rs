@@ -23,6 +23,7 @@
 //! | module | handle | dropping it |
 //! |---|---|---|
 //! | [`lock`] | [`lock::Guard`] | unlocks; [`lock::Guard::unlock`] gives the file back |
+//! | | [`lock::Lease`] | gives the lease up |
 //! | [`shared`] | [`shared::Shared`] | closes, unmaps; unlinks if so opened |
 //! | [`sysv`] | [`sysv::msg::Queue`], [`sysv::sem::Set`], [`sysv::shm::Segment`] | removes if so opened |
 //! | | [`sysv::shm::Attachment`] | detaches |

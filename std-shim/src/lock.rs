@@ -2,7 +2,7 @@
 //!
 //! Built on [`linipc_core::lock`], which has the pitfalls. For the whole of a [`std::fs::File`],
 //! std has [`File::lock`](std::fs::File::lock) and its kin, which are flock(2); [`Guard`] adds
-//! ranges of bytes, deadlines and unlocking on drop.
+//! ranges of bytes, deadlines and unlocking on drop. A [`Lease`] tells when others come.
 //!
 //! ```
 //! use std::io::Write;
@@ -270,6 +270,117 @@ impl<F: AsFd> DerefMut for Guard<F> {
 }
 
 impl<F: AsFd> AsFd for Guard<F> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A file with a lease, which is given up when dropped: until then its owner is told when another
+/// wants to open the file (only to write, of a [`Kind::Shared`] one), and the other waits.
+///
+/// ```
+/// use linipc::lock::{Kind, Lease, Signal};
+///
+/// # let path = std::env::temp_dir().join(format!("linipc-lease-{}", std::process::id()));
+/// # std::fs::write(&path, "")?;
+/// // Blocked, and read from an `event::signalfd`, whose `Info` names the descriptor.
+/// let lease = Lease::take(std::fs::File::open(&path)?, Kind::Exclusive, Signal::USR1)?;
+/// assert_eq!(lease.kind()?, Some(Kind::Exclusive));
+/// let file = lease.give_up()?;
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping the lease gives it up"]
+pub struct Lease<F: AsFd> {
+    file: F,
+}
+
+impl<F: AsFd> Lease<F> {
+    /// Takes a lease. `signal` says that it is to be given up, or made shared: make the file
+    /// consistent then, and do so within `fs.lease-break-time` (45 s), or the kernel does. Block or
+    /// handle the signal first: most kill the process.
+    ///
+    /// # Errors
+    ///
+    /// - `AGAIN` (`WouldBlock`): the file is open elsewhere (exclusive), or for writing (shared).
+    /// - `ACCESS`: it belongs to another user, and no `CAP_LEASE`.
+    /// - `INVAL`: not a regular file, its file system has no leases, or no such signal.
+    pub fn take(file: F, kind: Kind, signal: Signal) -> Result<Self, Failed<F>> {
+        match core::set_lease_signal(&file, Some(signal))
+            .and_then(|()| core::set_lease(&file, Some(kind)))
+        {
+            Ok(()) => Ok(Self { file }),
+            Err(error) => Err(Failed {
+                file,
+                error: error.into(),
+            }),
+        }
+    }
+
+    /// What it is; while another waits, what it must become, which `None` says is to give it up.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn kind(&self) -> io::Result<Option<Kind>> {
+        Ok(core::lease(&self.file)?)
+    }
+
+    /// Makes it shared, for those who wait to read, or exclusive.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Lease::take`]. `INVAL` also: shared, and the file is open for writing.
+    pub fn change(&self, kind: Kind) -> io::Result<()> {
+        Ok(core::set_lease(&self.file, Some(kind))?)
+    }
+
+    /// Gives the lease up, and the file back.
+    ///
+    /// # Errors
+    ///
+    /// `AGAIN`: the kernel took it away before.
+    pub fn give_up(self) -> Result<F, Failed<F>> {
+        match core::set_lease(&self.file, None) {
+            Ok(()) => Ok(self.persist()),
+            Err(error) => Err(Failed {
+                file: self.persist(),
+                error: error.into(),
+            }),
+        }
+    }
+
+    /// Gives the file back with the lease, which it has until it is closed.
+    pub fn persist(self) -> F {
+        let lease = ManuallyDrop::new(self);
+        // SAFETY: `lease` is neither dropped nor used again, so the file is moved out of it.
+        unsafe { ptr::read(&raw const lease.file) }
+    }
+}
+
+impl<F: AsFd> Drop for Lease<F> {
+    fn drop(&mut self) {
+        // It may be gone already, which is what was wanted.
+        let _ = core::set_lease(&self.file, None);
+    }
+}
+
+impl<F: AsFd> Deref for Lease<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.file
+    }
+}
+
+impl<F: AsFd> DerefMut for Lease<F> {
+    fn deref_mut(&mut self) -> &mut F {
+        &mut self.file
+    }
+}
+
+impl<F: AsFd> AsFd for Lease<F> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
