@@ -734,7 +734,10 @@ fn hold_lease_guards(path: &Path) {
         );
     });
     let info = signals.read_deadline(support::PATIENCE).unwrap();
-    assert_eq!((info.signal(), info.fd()), (Some(Signal::USR1), raw(&lease)));
+    assert_eq!(
+        (info.signal(), info.fd()),
+        (Some(Signal::USR1), raw(&lease))
+    );
     until_asleep(reader.pid());
     assert_eq!(
         lease.kind().unwrap(),

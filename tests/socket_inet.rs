@@ -279,16 +279,7 @@ fn every_member_of_a_group_gets_its_datagrams() {
             ready.read_exact(&mut [0]).unwrap();
             let sender = UdpSocket::bind(any(group, 0)).unwrap();
             let lo = name_to_index(&sender, "lo").unwrap();
-            match group {
-                IpAddr::V4(_) => sockopt::set_ip_multicast_if_with_ifindex(
-                    &sender,
-                    &Ipv4Addr::UNSPECIFIED,
-                    &Ipv4Addr::UNSPECIFIED,
-                    lo,
-                ),
-                IpAddr::V6(_) => sockopt::set_ipv6_multicast_if(&sender, lo),
-            }
-            .unwrap();
+            sender.set_multicast_interface(lo).unwrap();
             sender.send_to(b"to all", address).unwrap();
             let mut bytes = [0; 16];
             assert_eq!(here.recv(&mut bytes).unwrap(), 6);
@@ -309,6 +300,25 @@ fn every_member_of_a_group_gets_its_datagrams() {
 }
 
 #[test]
+fn the_interface_of_what_is_sent_to_groups_can_be_unchosen() {
+    isolated!(|| {
+        own_network();
+        let (socket, _) = bound(LOOPBACK_V6);
+        for index in [1, 0] {
+            socket.set_multicast_interface(index).unwrap();
+            assert_eq!(sockopt::ipv6_multicast_if(&socket), Ok(index));
+        }
+        let (socket, _) = bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        let group = (Ipv4Addr::new(239, 7, 7, 7), 9);
+        socket.set_multicast_interface(1).unwrap();
+        socket.send_to(b"x", group).unwrap();
+        socket.set_multicast_interface(0).unwrap();
+        let error = socket.send_to(b"x", group).unwrap_err();
+        assert_eq!(errno(&error), Some(Errno::NETUNREACH), "no route");
+    });
+}
+
+#[test]
 fn wrong_groups_are_refused() {
     isolated!(|| {
         own_network();
@@ -322,6 +332,8 @@ fn wrong_groups_are_refused() {
             assert_eq!(error(socket.join(group, 1)), Some(Errno::ADDRINUSE));
             assert_eq!(error(socket.join(group, 99)), Some(Errno::NODEV));
             assert_eq!(error(socket.join(at.ip(), 1)), Some(Errno::INVAL));
+            let missing = error(socket.set_multicast_interface(99)).unwrap();
+            assert!([Errno::NODEV, Errno::ADDRNOTAVAIL].contains(&missing));
             socket.leave(group, 1).unwrap();
             // IPv6 sockets take IPv4's options.
             if at.is_ipv4() {

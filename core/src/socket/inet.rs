@@ -293,6 +293,30 @@ pub fn leave(socket: impl AsFd, group: IpAddr, interface: u32) -> Result<(), Err
     }
 }
 
+/// `IP_MULTICAST_IF` or `IPV6_MULTICAST_IF`: sends to groups through the interface with this index,
+/// whatever the routes say; 0 undoes that. An IPv6 socket has one choice for each family, and gets
+/// both.
+///
+/// # Errors
+///
+/// - `ADDRNOTAVAIL` (IPv4), `NODEV` (IPv6): no such interface.
+/// - `INVAL`: the socket is bound to another interface.
+///
+/// # References
+///
+/// - [ip(7)](https://man7.org/linux/man-pages/man7/ip.7.html), `IP_MULTICAST_IF`
+#[inline]
+#[doc(alias = "IP_MULTICAST_IF")]
+#[doc(alias = "IPV6_MULTICAST_IF")]
+pub fn set_multicast_interface(socket: impl AsFd, interface: u32) -> Result<(), Errno> {
+    let any = Ipv4Addr::UNSPECIFIED;
+    if sockopt::socket_domain(&socket)? == AddressFamily::INET6 {
+        sockopt::set_ipv6_multicast_if(&socket, interface)?;
+    }
+    // IPv6 sockets take IPv4's options.
+    sockopt::set_ip_multicast_if_with_ifindex(socket, &any, &any, interface)
+}
+
 /// `setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, bytes)`: cuts each send into datagrams of `bytes`, the
 /// last of which may be shorter (Linux 4.18). 0: does not cut.
 ///

@@ -252,6 +252,16 @@ pub trait UdpExt: AsFd {
         Ok(received?)
     }
 
+    /// Sends to multicast groups of IPv4 or IPv6 through the interface with this index, of
+    /// [`name_to_index`]. 0 lets the kernel choose one by its routes.
+    ///
+    /// # Errors
+    ///
+    /// `NODEV`, `ADDRNOTAVAIL`: no such interface. `INVAL`: the socket is bound to another one.
+    fn set_multicast_interface(&self, interface: u32) -> io::Result<()> {
+        Ok(core::set_multicast_interface(self, interface)?)
+    }
+
     /// Receives what is sent to the multicast group through the interface with this index. 0 lets
     /// the kernel choose one by its routes.
     ///
