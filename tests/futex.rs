@@ -123,6 +123,63 @@ fn requeue_wakes_some_and_moves_others() {
 }
 
 #[test]
+fn the_shim_has_bits_counts_and_requeues() {
+    isolated!(|| {
+        let region = shared_memory();
+        let (from, to) = (
+            Futex::shared(word(&region, 0)),
+            Futex::shared(word(&region, 1)),
+        );
+        let sleepers = [0b01, 0b10, 0b10].map(|mask| {
+            let peer = peer(|| {
+                let slept = match mask {
+                    0b01 => shim::wait_bitset(from, 0, bits(mask)),
+                    _ => shim::wait_bitset_deadline(from, 0, bits(mask), support::PATIENCE),
+                };
+                assert!(slept.unwrap());
+            });
+            until_asleep(peer.pid());
+            peer
+        });
+        assert!(!shim::wait_bitset(from, 1, bits(1)).unwrap());
+        assert_eq!(shim::wake_bitset(from, u32::MAX, bits(0b100)).unwrap(), 0);
+        assert_eq!(shim::wake_bitset(from, u32::MAX, bits(0b01)).unwrap(), 1);
+        assert_eq!(shim::requeue(from, 1, 1, 1, to).unwrap(), None);
+        assert_eq!(shim::wake(to, u32::MAX).unwrap(), 0, "nobody was moved");
+        assert_eq!(shim::requeue(from, 0, 0, 1, to).unwrap(), Some(1));
+        assert_eq!(shim::wake(to, u32::MAX).unwrap(), 1);
+        assert_eq!(shim::wake(from, u32::MAX).unwrap(), 1);
+        sleepers.into_iter().for_each(Peer::join);
+    });
+}
+
+#[test]
+fn a_deadline_of_std_is_on_its_own_clock() {
+    use std::time::{Instant, SystemTime};
+    let word = AtomicU32::new(0);
+    let ends = |until: shim::Until| {
+        let futex = Futex::shared(&word);
+        let error = shim::wait_deadline(futex, 0, until).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        let error = shim::wait_bitset_deadline(futex, 0, bits(1), until).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "in the past");
+    };
+    let (day, instant) = (SystemTime::now() + millis(5), Instant::now() + millis(5));
+    ends(day.into());
+    assert!(SystemTime::now() >= day, "it ended early");
+    ends(instant.into());
+    assert!(Instant::now() >= instant, "it ended early");
+    ends((SystemTime::UNIX_EPOCH - millis(1)).into());
+    if !waitv_is_missing() {
+        let day = SystemTime::now() + millis(5);
+        let waiters = [Waiter::new(Futex::shared(&word), 0)];
+        let error = shim::waitv_deadline(&waiters, day).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert!(SystemTime::now() >= day, "it ended early");
+    }
+}
+
+#[test]
 fn a_private_wake_does_not_reach_a_shared_sleeper() {
     isolated!(|| {
         let region = shared_memory();
