@@ -1,9 +1,8 @@
 //! What a program needs at run time that has no C library: an entry point, an end, a panic handler
-//! and the memory functions that the compiler calls. x86_64.
+//! and the memory functions that the compiler calls.
 
 #![no_std]
 
-use core::arch::{asm, naked_asm};
 use core::ffi::{CStr, c_char};
 use core::panic::PanicInfo;
 
@@ -42,12 +41,15 @@ impl Args {
     }
 }
 
-/// The stack at the entry holds the number of arguments and pointers to them.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-extern "C" fn _start() -> ! {
-    naked_asm!("mov rdi, rsp", "and rsp, -16", "call {start}", start = sym start)
-}
+#[cfg_attr(target_arch = "x86_64", path = "start/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "start/aarch64.rs")]
+#[cfg_attr(target_arch = "riscv64", path = "start/riscv64.rs")]
+#[cfg_attr(target_arch = "x86", path = "start/x86.rs")]
+#[cfg_attr(target_arch = "arm", path = "start/arm.rs")]
+#[cfg_attr(target_arch = "s390x", path = "start/s390x.rs")]
+mod arch;
+
+pub use arch::exit;
 
 extern "C" fn start(stack: *const usize) -> ! {
     // SAFETY: The kernel put the number of arguments there.
@@ -56,34 +58,23 @@ extern "C" fn start(stack: *const usize) -> ! {
     exit(linipc_static_main(Args { count, first }))
 }
 
-/// `exit_group(2)`
-pub fn exit(code: u8) -> ! {
-    const EXIT_GROUP: usize = 231;
-    // SAFETY: Ends the process.
-    unsafe {
-        asm!("syscall", in("rax") EXIT_GROUP, in("rdi") usize::from(code), options(noreturn, nostack))
-    }
-}
-
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     exit(101)
 }
+
+// Volatile, so that the compiler does not make the loops calls of these very functions.
 
 /// # Safety
 ///
 /// As `memcpy` of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: The caller's promise.
-    unsafe {
-        asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rdi") to => _,
-            inout("rsi") from => _,
-            options(nostack, preserves_flags),
-        );
+    for i in 0..len {
+        // SAFETY: The caller's promise.
+        let byte = unsafe { from.add(i).read_volatile() };
+        // SAFETY: The caller's promise.
+        unsafe { to.add(i).write_volatile(byte) };
     }
     to
 }
@@ -98,7 +89,7 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u
         return unsafe { memcpy(to, from, len) };
     }
     for i in (0..len).rev() {
-        // SAFETY: The caller's promise. Volatile, so that it is not made a call of `memmove`.
+        // SAFETY: The caller's promise.
         let byte = unsafe { from.add(i).read_volatile() };
         // SAFETY: The caller's promise.
         unsafe { to.add(i).write_volatile(byte) };
@@ -111,15 +102,9 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u
 /// As `memset` of C.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
-    // SAFETY: The caller's promise.
-    unsafe {
-        asm!(
-            "rep stosb",
-            inout("rcx") len => _,
-            inout("rdi") to => _,
-            in("al") byte as u8,
-            options(nostack, preserves_flags),
-        );
+    for i in 0..len {
+        // SAFETY: The caller's promise.
+        unsafe { to.add(i).write_volatile(byte as u8) };
     }
     to
 }
@@ -130,7 +115,7 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
     for i in 0..len {
-        // SAFETY: The caller's promise. Volatile, so that it is not made a call of `memcmp`.
+        // SAFETY: The caller's promise.
         let left = unsafe { a.add(i).read_volatile() };
         // SAFETY: The caller's promise.
         let right = unsafe { b.add(i).read_volatile() };
@@ -156,7 +141,7 @@ unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn strlen(text: *const u8) -> usize {
     let mut len = 0;
-    // SAFETY: The caller's promise. Volatile, so that it is not made a call of `strlen`.
+    // SAFETY: The caller's promise.
     while unsafe { text.add(len).read_volatile() } != 0 {
         len += 1;
     }

@@ -1,0 +1,16 @@
+//! The entry point and the end of a program on riscv64.
+
+use core::arch::{asm, naked_asm};
+
+/// The stack pointer at the entry leads to the number of arguments and the pointers to them.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+extern "C" fn _start() -> ! {
+    naked_asm!(".option push", ".option norelax", "lla gp, __global_pointer$", ".option pop", "mv a0, sp", "andi sp, sp, -16", "tail {start}", start = sym super::start)
+}
+
+/// `exit_group(2)`
+pub fn exit(code: u8) -> ! {
+    // SAFETY: Ends the process.
+    unsafe { asm!("ecall", in("a7") 94, in("a0") usize::from(code), options(noreturn, nostack)) }
+}

@@ -1,0 +1,18 @@
+//! The entry point and the end of a program on x86.
+
+use core::arch::{asm, naked_asm};
+
+/// The stack pointer at the entry leads to the number of arguments and the pointers to them.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+extern "C" fn _start() -> ! {
+    naked_asm!("mov eax, esp", "and esp, -16", "sub esp, 12", "push eax", "call {start}", start = sym super::start)
+}
+
+/// `exit_group(2)`
+pub fn exit(code: u8) -> ! {
+    // SAFETY: Ends the process.
+    unsafe {
+        asm!("int 0x80", in("eax") 252, in("ebx") usize::from(code), options(noreturn, nostack))
+    }
+}
