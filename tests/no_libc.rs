@@ -18,17 +18,19 @@ fn cargo() -> Command {
 
 #[test]
 fn the_core_depends_on_four_crates_and_not_on_libc() {
-    for target in ["x86_64", "aarch64", "riscv64gc", "i686"] {
-        let target = format!("{target}-unknown-linux-gnu");
+    for target in [
+        "x86_64-unknown-linux-gnu",
+        "aarch64-unknown-linux-gnu",
+        "riscv64gc-unknown-linux-gnu",
+        "i686-unknown-linux-gnu",
+        "armv7-unknown-linux-gnueabihf",
+        "s390x-unknown-linux-gnu",
+    ] {
         let tree = run(cargo()
             .args(["tree", "-p", "linipc-core", "--edges=normal,build"])
-            .args([
-                "--locked",
-                "--offline",
-                "--prefix=none",
-                "--target",
-                &target,
-            ]));
+            .args(["--locked", "--offline", "--prefix=none", "--target", target])
+            // Without this rustix uses libc on s390x.
+            .env("RUSTFLAGS", "--cfg rustix_use_experimental_asm"));
         let crates: BTreeSet<&str> = tree
             .lines()
             .filter_map(|line| line.split_whitespace().next())
@@ -44,23 +46,30 @@ fn the_core_depends_on_four_crates_and_not_on_libc() {
     }
 }
 
-/// Builds the programs of `tests/static` and gives the path of one.
+/// Builds the programs of `tests/static` with a profile and gives the path of one.
 #[cfg(target_arch = "x86_64")]
-fn static_program(name: &str) -> PathBuf {
+fn static_program(name: &str, profile: &str) -> PathBuf {
     let build = cargo()
         .current_dir(format!("{ROOT}/tests/static"))
-        .args(["build", "--release", "--locked", "--quiet"])
+        .args(["build", "--profile", profile, "--locked", "--quiet"])
         // The flags of the build that tests us are not those of the static one.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_TARGET_DIR")
         .output()
         .unwrap();
-    assert!(
-        build.status.success(),
-        "{}",
-        String::from_utf8_lossy(&build.stderr)
-    );
-    PathBuf::from(format!("{ROOT}/target/static/release/{name}"))
+    let errors = String::from_utf8_lossy(&build.stderr);
+    assert!(build.status.success(), "{errors}");
+    PathBuf::from(format!("{ROOT}/target/static/{profile}/{name}"))
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(has_gcc), ignore = "nm, which comes with gcc, is missing")]
+fn calls_are_inlined_into_their_user_without_link_time_optimisation() {
+    let program = static_program("mechanisms", "speed");
+    let symbols = run(Command::new("nm").arg("--demangle").arg(&program));
+    assert!(symbols.contains("linipc_static_main"), "{symbols}");
+    assert!(!symbols.contains("linipc_core"), "{symbols}");
 }
 
 #[test]
@@ -70,7 +79,7 @@ fn static_program(name: &str) -> PathBuf {
     ignore = "nm and readelf, which come with gcc, are missing"
 )]
 fn a_static_program_has_no_symbol_of_libc_or_of_an_allocator() {
-    let program = static_program("mechanisms");
+    let program = static_program("mechanisms", "release");
     let symbols = run(Command::new("nm").arg(&program));
     let names: Vec<&str> = symbols
         .lines()
@@ -103,7 +112,7 @@ fn a_static_program_has_no_symbol_of_libc_or_of_an_allocator() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn two_static_programs_talk_through_a_queue_a_semaphore_and_a_fifo() {
-    let program = static_program("mechanisms");
+    let program = static_program("mechanisms", "release");
     isolated!(|| {
         let path = std::env::temp_dir().join(format!("linipc-static-{}", std::process::id()));
         let start = |role: &str| {
@@ -129,7 +138,7 @@ fn two_static_programs_talk_through_a_queue_a_semaphore_and_a_fifo() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn a_static_program_tells_a_wrong_argument() {
-    let program = static_program("mechanisms");
+    let program = static_program("mechanisms", "release");
     let code = |args: &[&str]| Command::new(&program).args(args).status().unwrap().code();
     assert_eq!(code(&[]), Some(linipc_core::Errno::INVAL.raw_os_error()));
     assert_eq!(
