@@ -5,9 +5,9 @@ mod support;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use linipc_core::Errno;
 use linipc_core::map::{self, Access, Advice, MapFlags, MlockFlags, MsyncFlags, Region};
 use linipc_core::posix::{Mode, shm};
+use linipc_core::{Errno, memfd};
 use support::peer;
 
 const PAGE: usize = 4096;
@@ -347,4 +347,43 @@ fn memory_that_a_full_file_system_lacks_is_refused_when_it_is_reserved() {
         let (reader, _writer) = linipc_core::pipe::pipe().unwrap();
         assert!(map::reserve(&reader, 1).is_err());
     });
+}
+
+#[test]
+fn what_a_region_cannot_be_is_refused() {
+    let memory = memfd::create(c"refused", memfd::Flags::empty()).unwrap();
+    map::reserve(&memory, PAGE as u64).unwrap();
+    for bits in [0x10, 0x20, 0x10_0000] {
+        let flags = MapFlags::from_bits_retain(bits); // FIXED, ANONYMOUS, FIXED_NOREPLACE
+        let error = Region::shared_with(&memory, 0, PAGE, RW, flags).unwrap_err();
+        assert_eq!(error, Errno::INVAL, "{bits:#x}");
+    }
+    assert_eq!(
+        Region::shared(&memory, 100, PAGE, RW).unwrap_err(),
+        Errno::INVAL
+    );
+    assert_eq!(Region::shared(&memory, 0, 0, RW).unwrap_err(), Errno::INVAL);
+    let huge = usize::MAX / 2 + 1;
+    assert_eq!(Region::anonymous(huge, RW).unwrap_err(), Errno::NOMEM);
+    let mut region = Region::shared(&memory, 0, PAGE, RW).unwrap();
+    assert_eq!(region.resize(huge).unwrap_err(), Errno::NOMEM);
+    assert_eq!(region.len(), PAGE);
+}
+
+#[test]
+fn a_part_of_a_huge_page_is_refused_since_it_could_not_be_unmapped() {
+    let flags = memfd::Flags::HUGETLB | memfd::Flags::HUGE_2MB;
+    let memory = match memfd::create(c"huge", flags) {
+        Ok(memory) => memory,
+        Err(error) => return support::skip(&format!("files of huge pages: {error}")),
+    };
+    rustix::fs::ftruncate(&memory, 2 << 20).unwrap();
+    assert_eq!(
+        Region::shared(&memory, 0, PAGE, RW).unwrap_err(),
+        Errno::INVAL
+    );
+    let flags = MapFlags::NORESERVE;
+    drop(Region::shared_with(&memory, 0, 2 << 20, RW, flags).unwrap());
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(!maps.contains("memfd:huge"), "{maps}");
 }

@@ -347,3 +347,15 @@ fn a_limit_is_named() {
         support::unmount("/dev/shm");
     });
 }
+
+#[test]
+fn what_is_not_an_object_is_refused_at_once() {
+    isolated!(|| {
+        linipc_core::fifo::create("/dev/shm/fifo", linipc_core::fifo::Mode::RWXU).unwrap();
+        for access in [Access::READ, Access::READ | Access::WRITE] {
+            let error = shm::open("/fifo", access, Create::No).unwrap_err();
+            assert_eq!(error, Errno::INVAL);
+        }
+        std::fs::remove_file("/dev/shm/fifo").unwrap();
+    });
+}

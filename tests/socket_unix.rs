@@ -681,3 +681,10 @@ fn the_mode_holds_from_the_first_moment() {
         assert_eq!(mode(), 0o755);
     });
 }
+
+#[test]
+fn the_option_that_rustix_gets_wrong_is_ours() {
+    use linipc_core::socket::{SocketType, sockopt, unix};
+    let lonely = unix::socket(SocketType::STREAM).unwrap();
+    assert_eq!(sockopt::socket_peercred(&lonely), Err(Errno::NODATA));
+}

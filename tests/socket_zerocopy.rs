@@ -178,13 +178,13 @@ fn one_shared_buffer_goes_to_many() {
 }
 
 #[test]
-fn datagrams_are_sent_without_a_copy_too() {
+fn every_datagram_has_a_number_the_empty_one_too() {
     isolated!(|| {
         let receiver = UdpSocket::bind(LOOPBACK).unwrap();
         receiver.set_read_timeout(Some(support::PATIENCE)).unwrap();
         let socket = UdpSocket::bind(LOOPBACK).unwrap();
         socket.connect(receiver.local_addr().unwrap()).unwrap();
-        let mut sender = Sender::new(socket).unwrap();
+        zerocopy::enable(&socket).unwrap();
         let long = buffer()[..30_000].to_vec();
         let peer = peer(|| {
             let mut bytes = vec![0; 1 << 16];
@@ -193,23 +193,64 @@ fn datagrams_are_sent_without_a_copy_too() {
                 assert_eq!(bytes[..len], long[..len]);
             }
         });
-        sender.send(long.clone()).unwrap();
-        // An empty datagram is sent, has no number, and is done at once.
-        sender.send(Vec::new()).unwrap();
-        sender.send(long[..3].to_vec()).unwrap();
-        let mut lens = Vec::new();
-        while let Some(sent) = sender.reclaim().unwrap() {
-            assert_eq!(sent.bytes, sent.buffer.len());
-            lens.push(sent.bytes);
+        for len in [long.len(), 0, 3] {
+            let data = [IoSlice::new(&long[..len])];
+            // SAFETY: `long` is not changed, and lives until all three are completed.
+            assert_eq!(
+                unsafe { zerocopy::send(&socket, &data, SendFlags::empty()) },
+                Ok(len)
+            );
         }
-        lens.sort();
-        assert_eq!(lens, [0, 3, 30_000]);
-        let error = sender.send(vec![0; 1 << 16]).unwrap_err();
-        assert_eq!(errno(&error), Some(Errno::MSGSIZE));
-        let back = sender.try_reclaim().unwrap().unwrap();
-        assert_eq!((back.bytes, back.buffer.len()), (0, 1 << 16));
+        let mut completed = [false; 3];
+        support::eventually("all completions", || {
+            if let Ok(Notice::Completed(completion)) = zerocopy::notice(&socket) {
+                for (number, completed) in completed.iter_mut().enumerate() {
+                    *completed |= completion.contains(number as u32);
+                }
+            }
+            completed == [true; 3]
+        });
         peer.join();
     });
+}
+
+#[test]
+fn a_sender_that_gives_buffers_back_wants_a_stream() {
+    let socket = UdpSocket::bind(LOOPBACK).unwrap();
+    let error = Sender::<_, Vec<u8>>::new(&socket).unwrap_err();
+    assert_eq!(errno(&error), Some(Errno::OPNOTSUPP));
+    assert_eq!(zerocopy::is_enabled(&socket), Ok(false));
+}
+
+#[test]
+fn a_copying_send_never_becomes_a_zero_copy_one() {
+    use linipc_core::socket::cmsg::{self, Control};
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let _peer = listener.accept().unwrap();
+    zerocopy::enable(&stream).unwrap();
+    let smuggled = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
+    let data = [IoSlice::new(b"copied")];
+    cmsg::sendmsg(&stream, &data, &Control::default(), smuggled).unwrap();
+    linipc_core::socket::send(&stream, b"copied", smuggled).unwrap();
+    // SAFETY: Static bytes never change.
+    unsafe { zerocopy::send(&stream, &data, SendFlags::empty()) }.unwrap();
+    let Ok(Notice::Completed(completion)) = zerocopy::notice(&stream) else {
+        panic!("a send over the loopback is completed when it was received");
+    };
+    assert_eq!(
+        (completion.first, completion.last),
+        (0, 0),
+        "only one send has a number"
+    );
+}
+
+#[test]
+fn a_unix_socket_has_no_notices_and_loses_no_message() {
+    let (a, b) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    a.send(b"stays").unwrap();
+    assert_eq!(zerocopy::notice(&b), Err(Errno::OPNOTSUPP));
+    assert_eq!(b.recv(&mut [0; 8]).unwrap(), 5);
 }
 
 /// More than the buffers of the connection hold.
@@ -444,27 +485,26 @@ fn other_entries_of_the_error_queue_are_told() {
             )
         };
         assert_eq!(done, 0);
-        let mut sender = Sender::new(&socket).unwrap();
-        sender.send(buffer()[..1000].to_vec()).unwrap();
+        zerocopy::enable(&socket).unwrap();
+        let bytes = buffer();
+        let data = [IoSlice::new(&bytes[..1000])];
+        // SAFETY: `bytes` is not changed, and lives until the send is completed.
+        unsafe { zerocopy::send(&socket, &data, SendFlags::empty()) }.unwrap();
         // One notice is the refusal, the other the completion, in either order.
-        let mut refused = 0;
-        loop {
-            match sender.reclaim() {
-                Ok(None) => break,
-                Ok(Some(sent)) => assert_eq!(sent.bytes, 1000),
-                Err(error) => {
-                    assert_eq!(errno(&error), Some(Errno::CONNREFUSED));
+        let icmp = 2;
+        let (mut refused, mut completed) = (0, 0);
+        support::eventually("both notices", || {
+            match zerocopy::notice(&socket) {
+                Ok(Notice::Completed(_)) => completed += 1,
+                Ok(Notice::Other { errno, origin, .. }) => {
+                    assert_eq!((errno, origin), (libc::ECONNREFUSED as u32, icmp));
                     refused += 1;
                 }
+                Err(error) => assert!(matches!(error, Errno::AGAIN | Errno::CONNREFUSED)),
             }
-        }
-        if refused == 0 {
-            let Notice::Other { errno, origin, .. } = zerocopy::notice(&socket).unwrap() else {
-                panic!("a completion")
-            };
-            let icmp = 2;
-            assert_eq!((errno, origin), (libc::ECONNREFUSED as u32, icmp));
-        }
+            refused + completed == 2
+        });
+        assert_eq!((refused, completed), (1, 1));
     });
 }
 

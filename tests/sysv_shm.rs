@@ -160,7 +160,7 @@ fn address_0_is_never_an_attachment() {
         let id = new(PAGE);
         let low = NonNull::<u8>::without_provenance(std::num::NonZero::new(1).unwrap());
         let error = shm::attach(id, Some(low), Attach::RND).unwrap_err();
-        assert!([Errno::INVAL, Errno::PERM].contains(&error), "{error}");
+        assert_eq!(error, Errno::INVAL);
         assert_eq!(shm::stat(id).unwrap().attachments, 0);
         assert_eq!(mapped_at(0), None);
         shm::remove(id).unwrap();

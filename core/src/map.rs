@@ -21,6 +21,8 @@
 //! - Touching a mapping beyond the end of its file raises `SIGBUS`, and so does touching a page for
 //!   which a full file system has no room. [`reserve`] makes the second an error at creation; for
 //!   the first, seal the file against shrinking ([`crate::memfd`]) or trust who can truncate it.
+//! - A file of huge pages (hugetlbfs, `MFD_HUGETLB`) has no page to give when the pool is empty, and
+//!   a hole that was punched into it is refilled from there: `SIGBUS` again, which no seal prevents.
 //! - After fork(2) a child has all mappings; after execve(2) it has none.
 
 use core::ffi::c_void;
@@ -29,8 +31,9 @@ use core::ops::Range;
 use core::ptr::{self, NonNull};
 
 use bitflags::bitflags;
+use linux_raw_sys::general::{HUGETLBFS_MAGIC, MAP_ANONYMOUS};
 use rustix::fd::AsFd;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, fstatfs};
 use rustix::io::Errno;
 use rustix::mm;
 
@@ -63,8 +66,9 @@ impl Access {
 ///
 /// # Invariants
 ///
-/// `len` bytes at `start` are one mapping of this process, with the permissions `access` in every
-/// page, which nothing else unmaps or moves.
+/// `len` bytes at `start`, at most `isize::MAX`, are mapped in this process, with at least the
+/// permissions `access` in every page, and nothing else unmaps or moves them. No page of the mapping
+/// lies behind them.
 pub struct Region {
     start: NonNull<u8>,
     len: usize,
@@ -82,7 +86,8 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// - `INVAL`: `len` is 0, or `offset` is not a multiple of the page size.
+    /// - `INVAL`: `len` is 0, `offset` is not a multiple of the page size, or one of them is not a
+    ///   multiple of the file's huge pages.
     /// - `ACCESS`: `fd` was not opened for reading, or not for writing and [`Access::WRITE`].
     /// - `PERM`: a seal, or the file system, forbids it.
     /// - `NODEV`: what `fd` is cannot be mapped.
@@ -100,11 +105,12 @@ impl Region {
 
     /// [`Region::shared`] with more flags, such as `POPULATE`, `LOCKED` and `NORESERVE`.
     ///
-    /// `MAP_FIXED` and `MAP_FIXED_NOREPLACE` are refused, since they take an address.
+    /// `MAP_FIXED`, `MAP_FIXED_NOREPLACE` and `MAP_ANONYMOUS` are refused: there is no address, and
+    /// there is a descriptor.
     ///
     /// # Errors
     ///
-    /// Those of [`Region::shared`]; `INVAL` for the two flags.
+    /// Those of [`Region::shared`]; `INVAL` for these flags.
     #[inline]
     pub fn shared_with(
         fd: impl AsFd,
@@ -113,10 +119,21 @@ impl Region {
         access: Access,
         flags: MapFlags,
     ) -> Result<Self, Errno> {
-        if flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE) {
+        const REFUSED: MapFlags = MapFlags::FIXED
+            .union(MapFlags::FIXED_NOREPLACE)
+            .union(MapFlags::from_bits_retain(MAP_ANONYMOUS));
+        let fs = fstatfs(&fd)?;
+        let pages = match u32::try_from(fs.f_type) {
+            // The kernel would round the length up by itself.
+            Ok(HUGETLBFS_MAGIC) => fs.f_bsize as usize,
+            _ => 1,
+        };
+        // The 32-bit calls count the offset in pages, and rustix drops the rest.
+        if flags.intersects(REFUSED) || len % pages != 0 || offset % 4096 != 0 {
             return Err(Errno::INVAL);
         }
         let flags = flags | MapFlags::SHARED;
+        check_len(len)?;
         // SAFETY: The address is the kernel's choice, so no existing mapping changes.
         let start = unsafe { mm::mmap(ptr::null_mut(), len, access.prot(), flags, fd, offset) }?;
         Self::new(start, len, access)
@@ -135,6 +152,7 @@ impl Region {
     #[doc(alias = "MAP_ANONYMOUS")]
     pub fn anonymous(len: usize, access: Access) -> Result<Self, Errno> {
         let flags = MapFlags::SHARED;
+        check_len(len)?;
         // SAFETY: The address is the kernel's choice, so no existing mapping changes.
         let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, access.prot(), flags) }?;
         Self::new(start, len, access)
@@ -143,7 +161,8 @@ impl Region {
     #[inline]
     fn new(start: *mut c_void, len: usize, access: Access) -> Result<Self, Errno> {
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
-        // INVARIANT: A successful mmap mapped `len` bytes at `start`, and only we know of it.
+        // INVARIANT: A successful mmap mapped `len` bytes at `start`, and only we know of it; the
+        // callers checked the length.
         Ok(Self { start, len, access })
     }
 
@@ -214,10 +233,13 @@ impl Region {
         let flags = mm::MprotectFlags::from_bits_retain(access.bits());
         // SAFETY: The mapping is ours (the type's invariant), and `&mut` says that no view of it
         // is left that relies on the old permissions.
-        unsafe { mm::mprotect(self.start.as_ptr().cast(), self.len, flags) }?;
-        // INVARIANT: The kernel changed every page, or returned an error.
-        self.access = access;
-        Ok(())
+        let done = unsafe { mm::mprotect(self.start.as_ptr().cast(), self.len, flags) };
+        // INVARIANT: The kernel changed every page, or after an error perhaps some.
+        self.access = match done {
+            Ok(()) => access,
+            Err(_) => self.access & access,
+        };
+        done
     }
 
     /// `int madvise(void *addr, size_t length, int advice)`: says how `range` will be used.
@@ -333,6 +355,7 @@ impl Region {
     #[doc(alias = "mremap")]
     pub fn resize(&mut self, len: usize) -> Result<(), Errno> {
         let old = self.start.as_ptr().cast();
+        check_len(len)?;
         // SAFETY: The mapping is ours (the type's invariant), and `&mut` says that no view of it
         // is left that relies on its address or length.
         let start = unsafe { mm::mremap(old, self.len, len, mm::MremapFlags::MAYMOVE) }?;
@@ -364,6 +387,12 @@ impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.bytes().fmt(f)
     }
+}
+
+/// The most that a pointer offset can reach.
+#[inline]
+fn check_len(len: usize) -> Result<(), Errno> {
+    isize::try_from(len).map_or(Err(Errno::NOMEM), |_| Ok(()))
 }
 
 /// `int fallocate(int fd, int mode, off_t offset, off_t len)`: makes the file at least `len` bytes

@@ -1,8 +1,8 @@
 //! Bytes that another process may be writing: copied in, copied out, never lent.
 //!
 //! [`SharedBytes`] is a view of mapped memory. A Rust reference promises that nobody else writes,
-//! which no mapping can keep, so this type has none: it copies with volatile accesses, and lends
-//! only atomics. Every offset and length is checked; what is outside the view, or what the mapping
+//! which no mapping can keep, so this type has none: it copies with relaxed atomic accesses, and
+//! lends only atomics. Every offset and length is checked; what is outside the view, or what the mapping
 //! does not permit, is `FAULT`, the kernel's own word for a bad address.
 //!
 //! ```
@@ -27,7 +27,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
@@ -49,13 +49,14 @@ pub struct SharedBytes<'a> {
     mapping: PhantomData<&'a [u8]>,
 }
 
-// SAFETY: All accesses through the view are volatile or atomic, as those of other processes are,
-// so it does not matter which thread makes them.
+// SAFETY: All accesses through the view are atomic, so that it does not matter which thread makes
+// them. (Accesses of different sizes to the same bytes, such as a copy of words across an
+// `AtomicU32`, are what all hardware of these architectures defines, and Rust leaves open.)
 unsafe impl Send for SharedBytes<'_> {}
 // SAFETY: As for `Send`; the view itself is immutable.
 unsafe impl Sync for SharedBytes<'_> {}
 
-/// The unit of a copy: one volatile access each.
+/// The unit of a copy: one atomic access each.
 type Word = usize;
 
 impl<'a> SharedBytes<'a> {
@@ -63,8 +64,8 @@ impl<'a> SharedBytes<'a> {
     ///
     /// # Safety
     ///
-    /// For `'a`, the bytes must stay mapped with at least the permissions `access`, and no
-    /// reference to them may be used but those to atomics.
+    /// For `'a`, the bytes must stay mapped with at least the permissions `access`, no reference to
+    /// them may be used but those to atomics, and `len` must be at most `isize::MAX`.
     #[inline]
     pub const unsafe fn from_raw(start: NonNull<u8>, len: usize, access: Access) -> Self {
         // INVARIANT: The caller's promise.
@@ -153,7 +154,7 @@ impl<'a> SharedBytes<'a> {
             return Err(Errno::INVAL);
         }
         // SAFETY: `at` checked that the bytes are mapped for reading and writing, and they are
-        // aligned; all other accesses are atomic or volatile (the type's invariant).
+        // aligned; all other accesses are atomic (the type's invariant).
         Ok(unsafe { word.as_ref() })
     }
 
@@ -197,7 +198,7 @@ impl fmt::Debug for SharedBytes<'_> {
     }
 }
 
-/// Copies `len` bytes with volatile accesses on the shared side: `from` if `FROM_SHARED`, else
+/// Copies `len` bytes with atomic accesses on the shared side: `from` if `FROM_SHARED`, else
 /// `to`. Words where the shared side is aligned for them, bytes before and after.
 ///
 /// # Safety
@@ -221,21 +222,58 @@ unsafe fn copy<const FROM_SHARED: bool>(from: *const u8, to: *mut u8, len: usize
     }
 }
 
+/// What is copied by one access. Relaxed: a copy makes no edge, that is the caller's lock or atomic.
+trait Unit: Copy {
+    /// # Safety
+    ///
+    /// `from` must be valid for a read, and aligned.
+    unsafe fn load(from: *const Self) -> Self;
+
+    /// # Safety
+    ///
+    /// `to` must be valid for a write, and aligned.
+    unsafe fn store(self, to: *mut Self);
+}
+
+macro_rules! unit {
+    ($unit:ty, $atomic:ty) => {
+        impl Unit for $unit {
+            #[inline(always)]
+            unsafe fn load(from: *const Self) -> Self {
+                // SAFETY: The caller's promise; a relaxed load of this size does not write, so it
+                // may read what is mapped read-only (`core::sync::atomic`).
+                let atomic = unsafe { <$atomic>::from_ptr(from.cast_mut()) };
+                atomic.load(Ordering::Relaxed)
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut Self) {
+                // SAFETY: The caller's promise.
+                let atomic = unsafe { <$atomic>::from_ptr(to) };
+                atomic.store(self, Ordering::Relaxed);
+            }
+        }
+    };
+}
+
+unit!(u8, AtomicU8);
+unit!(Word, AtomicUsize);
+
 /// # Safety
 ///
 /// `from` must be valid for a read and `to` for a write of `T`, the shared one aligned for it.
 #[inline(always)]
-unsafe fn copy_unit<const FROM_SHARED: bool, T: Copy>(from: *const u8, to: *mut u8) {
+unsafe fn copy_unit<const FROM_SHARED: bool, T: Unit>(from: *const u8, to: *mut u8) {
     let (from, to) = (from.cast::<T>(), to.cast::<T>());
     if FROM_SHARED {
         // SAFETY: The caller's promise.
-        let unit = unsafe { from.read_volatile() };
+        let unit = unsafe { T::load(from) };
         // SAFETY: The caller's promise.
         unsafe { to.write_unaligned(unit) };
     } else {
         // SAFETY: The caller's promise.
         let unit = unsafe { from.read_unaligned() };
         // SAFETY: The caller's promise.
-        unsafe { to.write_volatile(unit) };
+        unsafe { unit.store(to) };
     }
 }

@@ -63,9 +63,19 @@ impl From<Limit> for io::Error {
 }
 
 /// The kernel's error number of an error from this crate or from std.
+///
+/// ```
+/// use linipc::error::errno;
+///
+/// let error = std::fs::File::open("/nowhere").unwrap_err();
+/// assert_eq!(errno(&error), Some(linipc::Errno::NOENT));
+/// assert_eq!(errno(&std::io::Error::other("no number")), None);
+/// assert_eq!(errno(&std::io::Error::from_raw_os_error(0)), None);
+/// ```
 pub fn errno(error: &io::Error) -> Option<Errno> {
     match error.raw_os_error() {
-        Some(raw) => Some(Errno::from_raw_os_error(raw)),
+        Some(raw @ 1..=4095) => Some(Errno::from_raw_os_error(raw)),
+        Some(_) => None,
         None => error
             .get_ref()?
             .downcast_ref::<Limit>()

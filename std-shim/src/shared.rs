@@ -471,7 +471,7 @@ fn open_anew(fd: impl AsFd) -> io::Result<File> {
     File::options()
         .read(true)
         .write(true)
-        .open(format!("/proc/self/fd/{number}"))
+        .open(format!("/proc/thread-self/fd/{number}"))
 }
 
 fn map<T: Plain>(file: &File) -> io::Result<Region> {

@@ -121,7 +121,8 @@ pub fn pid(pidfd: impl AsFd) -> Result<Pid, Errno> {
 
 /// One process for all time since the machine was started: its id, and when it was started.
 ///
-/// Two plain numbers, to be written into shared memory. They belong to a PID namespace.
+/// Two plain numbers, to be written into shared memory. They belong to a PID namespace and to a time
+/// namespace: who reads them must be in the same two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The process id.

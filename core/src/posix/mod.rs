@@ -170,19 +170,25 @@ pub(crate) fn publish<T>(
         }
     }
     let (temporary, file) = temporary_file(prefix, mode)?;
-    let made = init(&file).and_then(|made| {
-        fs::link(temporary.as_c_str(), path.as_c_str())?;
-        Ok(made)
-    });
-    // If this fails, somebody else removed it.
-    let _ = fs::unlink(temporary.as_c_str());
-    Ok((file, made?))
+    let made = init(&file)?;
+    fs::link(temporary.0.as_c_str(), path.as_c_str())?;
+    Ok((file, made))
+}
+
+/// The name of a temporary file, which goes when this is dropped, also if `init` panics.
+struct Temporary(ObjectPath);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // If this fails, somebody else removed it.
+        let _ = fs::unlink(self.0.as_c_str());
+    }
 }
 
 /// Gives the nameless `file` the name `path`, in the way that needs no privilege.
 fn link_unnamed(file: impl AsFd, path: &ObjectPath) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let descriptors = fs::open(c"/proc/self/fd", flags, Mode::empty())?;
+    let descriptors = fs::open(c"/proc/thread-self/fd", flags, Mode::empty())?;
     let number = DecInt::new(file.as_fd().as_raw_fd());
     fs::linkat(
         descriptors,
@@ -193,14 +199,14 @@ fn link_unnamed(file: impl AsFd, path: &ObjectPath) -> Result<(), Errno> {
     )
 }
 
-fn temporary_file(prefix: &str, mode: Mode) -> Result<(ObjectPath, OwnedFd), Errno> {
+fn temporary_file(prefix: &str, mode: Mode) -> Result<(Temporary, OwnedFd), Errno> {
     const TRIES: usize = 50;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
     for _ in 0..TRIES {
         let path = ObjectPath::temporary(prefix)?;
         match fs::open(path.as_c_str(), flags, mode) {
             Err(Errno::EXIST) => {}
-            made => return made.map(|file| (path, file)),
+            made => return made.map(|file| (Temporary(path), file)),
         }
     }
     Err(Errno::AGAIN)

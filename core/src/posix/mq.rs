@@ -40,9 +40,7 @@ use core::mem;
 use core::ptr;
 
 use bitflags::bitflags;
-use linux_raw_sys::general::{
-    __kernel_timespec, SIGEV_MAX_SIZE, SIGEV_NONE, SIGEV_SIGNAL, sigevent,
-};
+use linux_raw_sys::general::{SIGEV_MAX_SIZE, SIGEV_NONE, SIGEV_SIGNAL, sigevent};
 use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -50,7 +48,7 @@ use rustix::path;
 use static_assertions::const_assert_eq;
 
 use super::{Create, with_queue_name};
-use crate::sys::{abi, call};
+use crate::sys::{abi, call, timespec};
 
 pub use rustix::process::{Resource, getrlimit};
 pub use rustix::time::Timespec;
@@ -280,19 +278,6 @@ pub fn receive(
         )
     }?;
     Ok(Received { priority, len })
-}
-
-/// The time with 64-bit fields on every architecture, as the calls of [`crate::sys`] take it.
-#[inline]
-fn timespec(time: Timespec) -> __kernel_timespec {
-    #[allow(
-        clippy::useless_conversion,
-        reason = "a C long in rustix's libc backend"
-    )]
-    __kernel_timespec {
-        tv_sec: time.tv_sec.into(),
-        tv_nsec: time.tv_nsec.into(),
-    }
 }
 
 /// `struct mq_attr`: what the kernel knows about an open queue.

@@ -33,7 +33,7 @@
 //! otherwise.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{self, OFlags};
+use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 use rustix::path;
 
@@ -52,7 +52,8 @@ pub use rustix::fs::ftruncate;
 /// - `NOENT`: [`Create::No`], and there is none.
 /// - `EXIST`: [`Create::Exclusive`], and there is one.
 /// - `ACCESS`: the permissions of the object, or of the directory, do not permit it.
-/// - `INVAL`: empty, `.`, `..`, an inner slash, or `access` is something else.
+/// - `INVAL`: empty, `.`, `..`, an inner slash, or `access` is something else. What has the name is
+///   not an object (`NXIO` for some of them).
 /// - `NAMETOOLONG`: more than 255 bytes. `LOOP`: it is a symbolic link.
 /// - `NOSPC`: no memory for a new object. `MFILE`, `NFILE`: no descriptor is free.
 ///
@@ -69,8 +70,13 @@ pub fn open(name: impl path::Arg, access: Access, create: Create) -> Result<Owne
         _ => return Err(Errno::INVAL),
     };
     let (flags, mode) = create.to_abi();
-    let flags = flags | how | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fs::open(ObjectPath::new("", name)?.as_c_str(), flags, mode)
+    // Without `NONBLOCK`, a FIFO that somebody put there would let the call wait for ever.
+    let flags = flags | how | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let object = fs::open(ObjectPath::new("", name)?.as_c_str(), flags, mode)?;
+    match FileType::from_raw_mode(fs::fstat(&object)?.st_mode) {
+        FileType::RegularFile => Ok(object),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 /// Makes an object that nobody sees before `init` is done with it; it must not exist.

@@ -59,6 +59,7 @@ use linux_raw_sys::net as c;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 
+use super::copying;
 use super::unix::Credentials;
 use super::{RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketAddrArg, SocketAddrStorage};
 use crate::sys::{abi, call};
@@ -158,10 +159,11 @@ impl<'b, 'fd> Control<'b, 'fd> {
     /// # Errors
     ///
     /// - `NOBUFS`: fewer than [`space`] words are left.
-    /// - `INVAL`: `SCM_RIGHTS`, whose payload would be descriptors that nobody lent.
+    /// - `INVAL`: `SCM_RIGHTS`, whose payload would be descriptors that nobody lent, or `SOL_RDS`,
+    ///   whose payloads are addresses that the kernel reads and writes.
     #[inline]
     pub fn push(&mut self, level: u32, kind: u32, payload: &[u8]) -> Result<(), Errno> {
-        if (level, kind) == (c::SOL_SOCKET, c::SCM_RIGHTS) {
+        if (level, kind) == (c::SOL_SOCKET, c::SCM_RIGHTS) || level == c::SOL_RDS {
             return Err(Errno::INVAL);
         }
         let place = self.message(level, kind, payload.len())?;
@@ -226,17 +228,27 @@ pub fn sendmsg(
     control: &Control<'_, '_>,
     flags: SendFlags,
 ) -> Result<usize, Errno> {
+    // SAFETY: Without `MSG_ZEROCOPY`.
+    unsafe { sendmsg_with(socket.as_fd(), data, control, copying(flags)) }
+}
+
+/// `sendmsg` with any flags.
+///
+/// # Safety
+///
+/// With `MSG_ZEROCOPY`, as for [`zerocopy::send`](super::zerocopy::send).
+#[inline]
+pub(super) unsafe fn sendmsg_with(
+    socket: BorrowedFd<'_>,
+    data: &[IoSlice<'_>],
+    control: &Control<'_, '_>,
+    flags: SendFlags,
+) -> Result<usize, Errno> {
     let header = control.header(data);
-    // SAFETY: The header's pointers and lengths come from borrowed slices, which the call reads;
-    // the descriptors in the control data are borrowed by `control`.
-    unsafe {
-        call!(
-            __NR_sendmsg,
-            socket.as_fd(),
-            &raw const header,
-            flags.bits()
-        )
-    }
+    // SAFETY: The header's pointers and lengths come from borrowed slices, which the call reads,
+    // and the kernel afterwards only with `MSG_ZEROCOPY`; the descriptors in the control data are
+    // borrowed by `control`.
+    unsafe { call!(__NR_sendmsg, socket, &raw const header, flags.bits()) }
 }
 
 /// `sendmsg` with an address: sends a datagram to it.
@@ -258,6 +270,7 @@ pub fn sendmsg_to(
     flags: SendFlags,
 ) -> Result<usize, Errno> {
     let socket = socket.as_fd();
+    let flags = copying(flags);
     let send = |name: *const _, len| {
         let header = c::msghdr {
             msg_name: name as *mut _,
@@ -562,7 +575,14 @@ impl Drop for Fds<'_> {
 unsafe fn own(number: u32) -> Result<OwnedFd, Errno> {
     let number = number as i32;
     if number < 0 {
-        return Err(Errno::from_raw_os_error(number.wrapping_neg()));
+        let error = number.wrapping_neg();
+        // `Errno` takes no other numbers.
+        let known = matches!(error, 1..=4095);
+        return Err(if known {
+            Errno::from_raw_os_error(error)
+        } else {
+            Errno::BADF
+        });
     }
     // SAFETY: The caller's promise.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })

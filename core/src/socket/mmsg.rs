@@ -39,6 +39,7 @@ use rustix::fd::AsFd;
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 
 use super::cmsg::{self, AddressBuffer, Control, Received};
+use super::copying;
 use super::{RecvFlags, SendFlags, SocketAddrAny};
 use crate::sys::call;
 
@@ -114,14 +115,15 @@ pub fn sendmmsg(
     flags: SendFlags,
 ) -> Result<usize, Errno> {
     // SAFETY: `Outgoing` is the kernel's `mmsghdr`, whose pointers are valid (its invariant); the
-    // call reads what they point at and writes the lengths that were sent.
+    // call, and without `MSG_ZEROCOPY` nothing after it, reads what they point at and writes the
+    // lengths that were sent.
     unsafe {
         call!(
             __NR_sendmmsg,
             socket.as_fd(),
             messages.as_mut_ptr(),
             messages.len(),
-            flags.bits()
+            copying(flags).bits()
         )
     }
 }

@@ -24,16 +24,16 @@
 //! - A stream has no borders: one send may be received in several parts, and several sends at once.
 //!   Datagrams and packets have them: what does not fit into the receiver's buffer is lost, and only
 //!   [`ReturnFlags::TRUNC`], or [`RecvFlags::TRUNC`], which gives the true length, tells.
-//! - `sockopt::socket_peercred` and rustix's own decoder of control messages must not be used with
-//!   peers in another PID namespace, nor with sockets that have no peer: their process id is 0,
-//!   which rustix' type cannot hold. Use [`unix::peer_credentials`] and [`cmsg`].
+//! - rustix's own `socket_peercred` and decoder of control messages must not be used with peers in
+//!   another PID namespace, nor with sockets that have no peer: their process id is 0, which
+//!   rustix's type cannot hold. Use [`unix::peer_credentials`] and [`cmsg`].
 //! - `SocketAddrUnix::try_from(SocketAddrAny)` panics on a path of 108 bytes, and takes the address
 //!   of an unnamed socket for a name. Use [`unix::address`].
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
-use crate::sys::call;
+use crate::sys::{abi, call};
 
 pub mod cmsg;
 pub mod fd_list;
@@ -48,7 +48,7 @@ pub use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};
 pub use rustix::net::{
     AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,
     SocketFlags, SocketType, accept_with, acceptfrom_with, bind, connect, connect_unspec,
-    getpeername, getsockname, listen, recv, recvfrom, send, sendto, shutdown, socket_with, sockopt,
+    getpeername, getsockname, listen, recv, recvfrom, shutdown, socket_with,
 };
 
 /// `int socket(int domain, int type, int protocol)` with `SOCK_CLOEXEC`: a new socket.
@@ -121,6 +121,57 @@ pub fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
 #[inline]
 pub fn acceptfrom(listener: impl AsFd) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
     acceptfrom_with(listener, SocketFlags::CLOEXEC)
+}
+
+/// `ssize_t send(int sockfd, const void *buf, size_t len, int flags)`: sends bytes, or one packet;
+/// gives how many.
+///
+/// # Errors
+///
+/// Those of [`cmsg::sendmsg`].
+///
+/// # References
+///
+/// - [send(2)](https://man7.org/linux/man-pages/man2/send.2.html)
+#[inline]
+pub fn send(socket: impl AsFd, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
+    rustix::net::send(socket, bytes, copying(flags))
+}
+
+/// `ssize_t sendto(int sockfd, const void *buf, size_t len, int flags, const struct sockaddr
+/// *dest_addr, socklen_t addrlen)`: sends a datagram to an address; gives how many bytes.
+///
+/// # Errors
+///
+/// Those of [`cmsg::sendmsg_to`].
+///
+/// # References
+///
+/// - [send(2)](https://man7.org/linux/man-pages/man2/send.2.html)
+#[inline]
+pub fn sendto(
+    socket: impl AsFd,
+    bytes: &[u8],
+    flags: SendFlags,
+    address: &impl SocketAddrArg,
+) -> Result<usize, Errno> {
+    rustix::net::sendto(socket, bytes, copying(flags), address)
+}
+
+/// The flags without `MSG_ZEROCOPY`, with which the kernel would read the bytes after the call:
+/// only [`zerocopy::send`], which is unsafe, has it.
+#[inline]
+const fn copying(flags: SendFlags) -> SendFlags {
+    flags.difference(SendFlags::from_bits_retain(abi::MSG_ZEROCOPY))
+}
+
+/// Socket options: rustix's, one function each.
+pub mod sockopt {
+    pub use rustix::net::sockopt::*;
+
+    /// `getsockopt(fd, SOL_SOCKET, SO_PEERCRED)`. Ours: rustix's makes a number of a process id of
+    /// 0 that its type cannot hold.
+    pub use super::unix::peer_credentials as socket_peercred;
 }
 
 /// `getsockopt` of an option that is made of 32-bit words; gives how many bytes there are.

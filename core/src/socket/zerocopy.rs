@@ -47,7 +47,7 @@ use rustix::fd::AsFd;
 use rustix::io::{Errno, IoSlice};
 
 use super::cmsg::{self, Control, Message, RawMessage};
-use super::{RecvFlags, SendFlags};
+use super::{AddressFamily, RecvFlags, SendFlags};
 use crate::sys::abi::{self, sock_extended_err};
 
 /// `setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, 1)`: lets [`send`] send without a copy.
@@ -84,8 +84,9 @@ pub fn is_enabled(socket: impl AsFd) -> Result<bool, Errno> {
 /// `ssize_t sendmsg(int sockfd, const struct msghdr *msg, MSG_ZEROCOPY)`: sends from `buffers`
 /// without copying them; gives how many bytes it took.
 ///
-/// Takes fewer than there are like any send, and then has one number all the same. A send of 0
-/// bytes, or one that failed, has none.
+/// Takes fewer than there are like any send, and then has one number all the same. On a stream, a
+/// send of 0 bytes, or one that failed, has none. On a datagram socket an empty send has one too,
+/// and one that failed has one if the kernel had made a packet before: only the completion tells.
 ///
 /// # Errors
 ///
@@ -109,7 +110,8 @@ pub unsafe fn send(
     flags: SendFlags,
 ) -> Result<usize, Errno> {
     let flags = flags | SendFlags::from_bits_retain(abi::MSG_ZEROCOPY);
-    cmsg::sendmsg(socket, buffers, &Control::default(), flags)
+    // SAFETY: The caller's promise.
+    unsafe { cmsg::sendmsg_with(socket.as_fd(), buffers, &Control::default(), flags) }
 }
 
 /// Numbers of sends whose buffers are free again: from `first` up to and with `last`.
@@ -189,7 +191,7 @@ pub enum Notice {
 ///
 /// - `AGAIN`: the queue is empty.
 /// - `BADMSG`: the entry has no `sock_extended_err`. It is lost.
-/// - `INVAL`, `OPNOTSUPP`, or `AGAIN`: the family has no error queue.
+/// - `OPNOTSUPP`: the family has no error queue.
 ///
 /// # References
 ///
@@ -197,8 +199,14 @@ pub enum Notice {
 #[inline]
 #[doc(alias = "MSG_ERRQUEUE")]
 pub fn notice(socket: impl AsFd) -> Result<Notice, Errno> {
+    let socket = socket.as_fd();
+    // Unix sockets would receive a message instead.
+    if super::sockopt::socket_domain(socket)? == AddressFamily::UNIX {
+        return Err(Errno::OPNOTSUPP);
+    }
     let mut control = [0; CONTROL];
-    let received = match cmsg::recvmsg(socket, &mut [], &mut control, RecvFlags::ERRQUEUE) {
+    let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
+    let received = match cmsg::recvmsg(socket, &mut [], &mut control, flags) {
         Ok(received) => received,
         Err(cmsg::Error::Errno(error)) => return Err(error),
         Err(_) => return Err(Errno::BADMSG),

@@ -11,6 +11,17 @@
 
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
+use rustix::time::Timespec;
+
+#[cfg(not(any(
+    all(target_arch = "x86_64", target_pointer_width = "64"),
+    all(target_arch = "aarch64", target_pointer_width = "64"),
+    target_arch = "riscv64",
+    target_arch = "x86",
+    target_arch = "arm",
+    target_arch = "s390x",
+)))]
+compile_error!("linipc-core has no system calls for this architecture");
 
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
@@ -79,6 +90,19 @@ pub(crate) fn decode(ret: usize) -> Result<usize, Errno> {
         ))
     } else {
         Ok(ret)
+    }
+}
+
+/// The time with 64-bit fields on every architecture, as the calls of [`nr`] take it.
+#[inline]
+pub(crate) fn timespec(time: Timespec) -> nr::__kernel_timespec {
+    #[allow(
+        clippy::useless_conversion,
+        reason = "a C long in rustix's libc backend"
+    )]
+    nr::__kernel_timespec {
+        tv_sec: time.tv_sec.into(),
+        tv_nsec: time.tv_nsec.into(),
     }
 }
 

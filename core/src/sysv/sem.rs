@@ -36,12 +36,13 @@ use core::ffi::{c_int, c_short, c_ushort, c_void};
 use core::ptr::{self, NonNull};
 
 use bitflags::bitflags;
+use linux_raw_sys::general::__kernel_timespec;
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 use static_assertions::const_assert_eq;
 
 use super::{Create, Key, Owner, Permissions, VERSION, Visibility};
-use crate::sys::{Arg, abi, call};
+use crate::sys::{Arg, abi, call, timespec};
 
 pub use rustix::time::Timespec;
 
@@ -175,17 +176,18 @@ pub fn op(id: Id, ops: &[Op]) -> Result<(), Errno> {
 #[inline]
 #[doc(alias = "semtimedop")]
 pub fn timedop(id: Id, ops: &[Op], timeout: &Timespec) -> Result<(), Errno> {
-    semtimedop(id, ops, timeout)
+    let timeout = timespec(*timeout);
+    semtimedop(id, ops, &raw const timeout)
 }
 
 /// `semop` is not a call of its own on x86 and s390x, so all go this way; null waits for ever.
 #[inline]
-fn semtimedop(id: Id, ops: &[Op], timeout: *const Timespec) -> Result<(), Errno> {
+fn semtimedop(id: Id, ops: &[Op], timeout: *const __kernel_timespec) -> Result<(), Errno> {
     // The kernel takes 32 bits of the count.
     let count = u32::try_from(ops.len()).map_err(|_| Errno::TOOBIG)?;
     let start = ops.as_ptr();
-    // SAFETY: `Op` is the kernel's `sembuf`, of which the call reads `count`; `Timespec` has 64-bit
-    // fields as this call takes them, and is null or borrowed by our callers.
+    // SAFETY: `Op` is the kernel's `sembuf`, of which the call reads `count`; `timeout` is null or
+    // borrowed by our callers.
     unsafe { call!(__NR_semtimedop, id.0, start, count, timeout) }?;
     Ok(())
 }

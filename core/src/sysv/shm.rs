@@ -181,8 +181,16 @@ impl Attach {
 #[inline]
 #[doc(alias = "shmat")]
 pub fn attach(id: Id, address: Option<NonNull<u8>>, flags: Attach) -> Result<Attachment, Errno> {
+    /// At least `SHMLBA` on every architecture.
+    const FIRST: usize = 0x1_0000;
+
     let address = address.map_or(ptr::null_mut(), NonNull::as_ptr);
-    // SAFETY: Without `SHM_REMAP`, no existing mapping changes.
+    // What is rounded down to 0 the kernel maps there, over all that is in the way.
+    if !address.is_null() && address.addr() < FIRST && flags.contains(Attach::RND) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: Without `SHM_REMAP`, and with an address that is not rounded down to 0, the kernel
+    // refuses to map over anything.
     unsafe { shmat(id, address, flags, 0) }
 }
 
@@ -239,7 +247,8 @@ unsafe fn shmat(
     // INVARIANT: An attached segment is not destroyed, removed or not, so until we detach, this id
     // can be no other segment's; and its size never changes.
     attachment.len = stat(id)?.size;
-    Ok(attachment)
+    // More than pointer offsets reach; only a 32-bit process can have that.
+    isize::try_from(attachment.len).map_or(Err(Errno::NOMEM), |_| Ok(attachment))
 }
 
 /// An attached segment: detached (`shmdt`) when dropped.

@@ -67,7 +67,6 @@ pub struct Sender<S: AsFd, B: AsRef<[u8]> + 'static> {
     pending: VecDeque<Pending<B>>,
     done: VecDeque<Sent<B>>,
     linger: Duration,
-    is_stream: bool,
     /// The most bytes of one send: all of them are pinned, however few the socket takes.
     most: usize,
 }
@@ -105,26 +104,28 @@ impl<B> Pending<B> {
 }
 
 impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
-    /// Sends through a TCP, UDP or vsock socket, which should be connected and blocking, and on
-    /// which nobody made zero-copy sends before. `S` may be a reference.
+    /// Sends through a TCP or vsock stream, which should be connected and blocking, and on which
+    /// nobody made zero-copy sends before. `S` may be a reference.
     ///
     /// # Errors
     ///
     /// - `BUSY`: zero-copy sends are enabled already, so somebody may have made some.
-    /// - `OPNOTSUPP` (before Linux 6.0 the number 524): not a socket that can.
+    /// - `OPNOTSUPP` (before Linux 6.0 the number 524): not a socket that can. Also not a stream:
+    ///   where a send that failed may or may not have a number, a buffer could come back too early.
     pub fn new(socket: S) -> io::Result<Self> {
+        if sockopt::socket_type(&socket)? != SocketType::STREAM {
+            return Err(Errno::OPNOTSUPP.into());
+        }
         if core::is_enabled(&socket)? {
             return Err(Errno::BUSY.into());
         }
         core::enable(&socket)?;
-        let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
         Ok(Self {
             socket,
             next: 0,
             pending: VecDeque::new(),
             done: VecDeque::new(),
             linger: Duration::from_secs(1),
-            is_stream,
             most: usize::MAX,
         })
     }
@@ -149,7 +150,7 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
         self.len() == 0
     }
 
-    /// Sends the whole buffer: as one datagram, or in as many parts as a stream takes. Waits while
+    /// Sends the whole buffer, in as many parts as the stream takes. Waits while
     /// the socket's send buffer is full, or too much memory is pinned.
     ///
     /// The buffer comes back from [`Sender::reclaim`] also if this fails, and says how much was
@@ -220,7 +221,7 @@ impl<S: AsFd, B: AsRef<[u8]> + 'static> Sender<S, B> {
             let notice = core::notice(&self.socket)?;
             return self.apply(notice);
         }
-        if !self.is_stream || len <= PAGE {
+        if len <= PAGE {
             return Err(Errno::NOBUFS.into());
         }
         self.most = len / 2;
