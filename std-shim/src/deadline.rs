@@ -25,6 +25,7 @@ impl Deadline {
     pub const NEVER: Self = Self(None);
 
     /// The time that is left, zero if it has passed; `None` for [`Deadline::NEVER`].
+    #[inline]
     pub fn remaining(self) -> Option<Duration> {
         self.0
             .map(|at| at.saturating_duration_since(Instant::now()))
@@ -55,6 +56,7 @@ impl Deadline {
 }
 
 impl From<Instant> for Deadline {
+    #[inline]
     fn from(at: Instant) -> Self {
         Self(Some(at))
     }
@@ -62,6 +64,7 @@ impl From<Instant> for Deadline {
 
 impl From<Duration> for Deadline {
     /// A duration that no clock can count to is [`Deadline::NEVER`].
+    #[inline]
     fn from(timeout: Duration) -> Self {
         Self(Instant::now().checked_add(timeout))
     }

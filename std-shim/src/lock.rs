@@ -122,6 +122,7 @@ impl<F: AsFd> Guard<F> {
     ///   (exclusive).
     /// - `DEADLK`: [`Owner::Process`], and waiting would never end.
     /// - `INVAL`, `OVERFLOW`: a range that leads out of all files. `NOLCK`: too many locks.
+    #[inline]
     pub fn lock(file: F, lock: impl Into<Lock>, kind: Kind) -> Result<Self, Failed<F>> {
         Self::with(file, lock.into(), kind, Some(Deadline::NEVER))
     }
@@ -131,6 +132,7 @@ impl<F: AsFd> Guard<F> {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if it cannot, and those of [`Guard::lock`].
+    #[inline]
     pub fn try_lock(file: F, lock: impl Into<Lock>, kind: Kind) -> Result<Self, Failed<F>> {
         Self::with(file, lock.into(), kind, None)
     }
@@ -199,6 +201,7 @@ impl<F: AsFd> Guard<F> {
     /// # Errors
     ///
     /// None on a local file system.
+    #[inline]
     pub fn unlock(self) -> Result<F, Failed<F>> {
         let released = self.release();
         let file = self.persist();
@@ -240,6 +243,7 @@ impl<F: AsFd> Guard<F> {
         }
     }
 
+    #[inline]
     fn release(&self) -> Result<(), Errno> {
         match self.lock {
             Lock::File => core::flock(&self.file, core::FlockOperation::Unlock),
@@ -249,6 +253,7 @@ impl<F: AsFd> Guard<F> {
 }
 
 impl<F: AsFd> Drop for Guard<F> {
+    #[inline]
     fn drop(&mut self) {
         // If it fails, closing the file unlocks it.
         let _ = self.release();
@@ -258,18 +263,21 @@ impl<F: AsFd> Drop for Guard<F> {
 impl<F: AsFd> Deref for Guard<F> {
     type Target = F;
 
+    #[inline]
     fn deref(&self) -> &F {
         &self.file
     }
 }
 
 impl<F: AsFd> DerefMut for Guard<F> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut F {
         &mut self.file
     }
 }
 
 impl<F: AsFd> AsFd for Guard<F> {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -360,6 +368,7 @@ impl<F: AsFd> Lease<F> {
 }
 
 impl<F: AsFd> Drop for Lease<F> {
+    #[inline]
     fn drop(&mut self) {
         // It may be gone already, which is what was wanted.
         let _ = core::set_lease(&self.file, None);
@@ -369,18 +378,21 @@ impl<F: AsFd> Drop for Lease<F> {
 impl<F: AsFd> Deref for Lease<F> {
     type Target = F;
 
+    #[inline]
     fn deref(&self) -> &F {
         &self.file
     }
 }
 
 impl<F: AsFd> DerefMut for Lease<F> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut F {
         &mut self.file
     }
 }
 
 impl<F: AsFd> AsFd for Lease<F> {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

@@ -201,6 +201,7 @@ impl Memfd {
 }
 
 impl AsFd for Memfd {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

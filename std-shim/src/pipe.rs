@@ -82,6 +82,7 @@ pub trait PipeExt: AsFd {
     /// # Errors
     ///
     /// `NOTTY`: not a pipe, nor anything else that can count.
+    #[inline]
     fn bytes_waiting(&self) -> io::Result<u64> {
         Ok(core::bytes_waiting(self)?)
     }
@@ -157,6 +158,7 @@ fn pipe_limit(bytes: usize) -> Option<Limit> {
 /// # References
 ///
 /// - [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html)
+#[inline]
 pub fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
     let flags = core::SpliceFlags::MOVE;
     Ok(retry_on_intr(|| {
@@ -174,6 +176,7 @@ pub fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
 /// # References
 ///
 /// - [tee(2)](https://man7.org/linux/man-pages/man2/tee.2.html)
+#[inline]
 pub fn tee(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
     Ok(retry_on_intr(|| {
         core::tee(&from, &to, len, core::SpliceFlags::empty())

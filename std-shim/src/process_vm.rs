@@ -51,6 +51,7 @@ impl Memory {
     ///
     /// - `PERM`: the caller may not trace the process. `SRCH`: there is no such process.
     /// - `FAULT`: nothing is accessible at `address`.
+    #[inline]
     pub fn read_at(self, buffer: &mut [u8], address: usize) -> io::Result<usize> {
         Ok(core::read(self.pid, address, buffer)?)
     }
@@ -60,6 +61,7 @@ impl Memory {
     /// # Errors
     ///
     /// Those of [`Memory::read_at`], and `FAULT` also if only a part is accessible.
+    #[inline]
     pub fn read_exact_at(self, buffer: &mut [u8], address: usize) -> io::Result<()> {
         whole(buffer.len(), |done| {
             core::read(self.pid, address.wrapping_add(done), &mut buffer[done..])

@@ -82,6 +82,7 @@ impl Epoll {
     /// # Errors
     ///
     /// `INVAL`: no room.
+    #[inline]
     pub fn wait<'a>(
         &self,
         room: &'a mut [Event],

@@ -63,6 +63,7 @@ impl EventFd {
     /// # Errors
     ///
     /// `INVAL`: `count` is above [`MAX`].
+    #[inline]
     pub fn add(&self, count: u64) -> io::Result<()> {
         self.add_deadline(count, Deadline::NEVER)
     }
@@ -72,6 +73,7 @@ impl EventFd {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if it would be; nothing was added. `INVAL`: `count` is above [`MAX`].
+    #[inline]
     pub fn try_add(&self, count: u64) -> io::Result<()> {
         Ok(core::write(self, count)?)
     }
@@ -81,6 +83,7 @@ impl EventFd {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`EventFd::add`].
+    #[inline]
     pub fn add_deadline(&self, count: u64, deadline: impl Into<Deadline>) -> io::Result<()> {
         when_ready(self.as_fd(), PollFlags::OUT, deadline.into(), || {
             core::write(self, count)
@@ -92,6 +95,7 @@ impl EventFd {
     /// # Errors
     ///
     /// `INVAL`: the handle was made from what is not an eventfd.
+    #[inline]
     pub fn take(&self) -> io::Result<u64> {
         self.take_deadline(Deadline::NEVER)
     }
@@ -101,6 +105,7 @@ impl EventFd {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if it is.
+    #[inline]
     pub fn try_take(&self) -> io::Result<u64> {
         Ok(core::read(self)?)
     }
@@ -110,6 +115,7 @@ impl EventFd {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`).
+    #[inline]
     pub fn take_deadline(&self, deadline: impl Into<Deadline>) -> io::Result<u64> {
         when_ready(self.as_fd(), PollFlags::IN, deadline.into(), || {
             core::read(self)

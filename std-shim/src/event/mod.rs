@@ -62,12 +62,14 @@ pub mod timerfd;
 macro_rules! descriptor {
     ($handle:ident) => {
         impl std::os::fd::AsFd for $handle {
+            #[inline]
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
                 std::os::fd::AsFd::as_fd(&self.0)
             }
         }
 
         impl std::os::fd::AsRawFd for $handle {
+            #[inline]
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
                 std::os::fd::AsRawFd::as_raw_fd(&self.0)
             }
@@ -100,6 +102,7 @@ pub fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> io::Result<()> {
 }
 
 /// Makes `attempt` until it does not fail with `AGAIN`; before each new one waits for `events`.
+#[inline]
 fn when_ready<T>(
     fd: BorrowedFd<'_>,
     events: PollFlags,

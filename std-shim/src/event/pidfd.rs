@@ -78,6 +78,7 @@ impl PidFd {
     /// # Errors
     ///
     /// None in practice.
+    #[inline]
     pub fn has_ended(&self) -> io::Result<bool> {
         Ok(core::has_ended(self)?)
     }
@@ -97,6 +98,7 @@ impl PidFd {
     /// # Errors
     ///
     /// `SRCH`: it has ended and was waited for. `PERM`: no permission.
+    #[inline]
     pub fn send_signal(&self, signal: Signal) -> io::Result<()> {
         Ok(core::send_signal(self, signal)?)
     }

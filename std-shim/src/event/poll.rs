@@ -32,6 +32,7 @@ use crate::Deadline;
 /// # Errors
 ///
 /// `INVAL`: a longer list than `RLIMIT_NOFILE`.
+#[inline]
 pub fn poll(fds: &mut [PollFd<'_>], deadline: impl Into<Deadline>) -> io::Result<usize> {
     let deadline = deadline.into();
     loop {

@@ -66,6 +66,7 @@ impl SignalFd {
     /// # Errors
     ///
     /// `INVAL`: the handle was made from what is not a signalfd.
+    #[inline]
     pub fn read(&self) -> io::Result<Info> {
         self.read_deadline(Deadline::NEVER)
     }
@@ -75,6 +76,7 @@ impl SignalFd {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if none is.
+    #[inline]
     pub fn try_read(&self) -> io::Result<Info> {
         Ok(self.read_one()?)
     }
@@ -84,12 +86,14 @@ impl SignalFd {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`).
+    #[inline]
     pub fn read_deadline(&self, deadline: impl Into<Deadline>) -> io::Result<Info> {
         when_ready(self.as_fd(), PollFlags::IN, deadline.into(), || {
             self.read_one()
         })
     }
 
+    #[inline]
     fn read_one(&self) -> Result<Info, Errno> {
         let mut infos = [Info::default()];
         core::read(self, &mut infos)?;

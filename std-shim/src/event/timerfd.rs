@@ -86,6 +86,7 @@ impl TimerFd {
     /// # Errors
     ///
     /// `CANCELED`: [`First::AtUnlessSet`], and the clock was set. The timer goes on.
+    #[inline]
     pub fn wait(&self) -> io::Result<u64> {
         self.wait_deadline(Deadline::NEVER)
     }
@@ -95,6 +96,7 @@ impl TimerFd {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`): it was not. `CANCELED`: as for [`TimerFd::wait`].
+    #[inline]
     pub fn try_wait(&self) -> io::Result<u64> {
         Ok(core::read(self)?)
     }
@@ -104,6 +106,7 @@ impl TimerFd {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`). `CANCELED`: as for [`TimerFd::wait`].
+    #[inline]
     pub fn wait_deadline(&self, deadline: impl Into<Deadline>) -> io::Result<u64> {
         when_ready(self.as_fd(), PollFlags::IN, deadline.into(), || {
             core::read(self)

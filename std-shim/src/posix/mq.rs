@@ -247,6 +247,7 @@ impl Queue {
     /// - `MSGSIZE` with a [`Limit`]: longer than the queue's messages may be.
     /// - `INVAL`: `priority` is above [`MAX_PRIORITY`]. `BADF`: not opened for writing.
     /// - `AGAIN` (`WouldBlock`): the queue is full, and opened non-blocking.
+    #[inline]
     pub fn send(&self, message: &[u8], priority: u32) -> io::Result<()> {
         retry_on_intr(|| core::send(self, message, priority, None))
             .map_err(|error| self.named(error))
@@ -257,6 +258,7 @@ impl Queue {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if there is not, and those of [`Queue::send`].
+    #[inline]
     pub fn try_send(&self, message: &[u8], priority: u32) -> io::Result<()> {
         core::send(self, message, priority, Some(DONT_WAIT))
             .map_err(|error| self.named(would_block(error)))
@@ -271,6 +273,7 @@ impl Queue {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Queue::send`].
+    #[inline]
     pub fn send_deadline(
         &self,
         message: &[u8],
@@ -291,6 +294,7 @@ impl Queue {
     ///   ([`Capacity::message_bytes`]), however short they are; nothing was taken.
     /// - `BADF`: not opened for reading.
     /// - `AGAIN` (`WouldBlock`): the queue is empty, and opened non-blocking.
+    #[inline]
     pub fn receive(&self, message: &mut [u8]) -> io::Result<Received> {
         Ok(retry_on_intr(|| core::receive(self, message, None))?)
     }
@@ -300,6 +304,7 @@ impl Queue {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if there is not, and those of [`Queue::receive`].
+    #[inline]
     pub fn try_receive(&self, message: &mut [u8]) -> io::Result<Received> {
         Ok(core::receive(self, message, Some(DONT_WAIT)).map_err(would_block)?)
     }
@@ -310,6 +315,7 @@ impl Queue {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Queue::receive`].
+    #[inline]
     pub fn receive_deadline(
         &self,
         message: &mut [u8],
@@ -376,6 +382,7 @@ impl Queue {
 }
 
 impl AsFd for Queue {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

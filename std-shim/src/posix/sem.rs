@@ -80,6 +80,7 @@ impl OpenOptions {
     }
 
     /// The value of a new semaphore: 0 unless set. An existing one keeps its own.
+    #[inline]
     pub const fn value(&mut self, value: u32) -> &mut Self {
         self.value = value;
         self
@@ -183,6 +184,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
         }
     }
 
+    #[inline]
     fn inner(&self) -> Result<core::Semaphore<'_>, Errno> {
         let memory = self.region.borrow().bytes();
         core::Semaphore::attach(memory.slice(self.offset, self.format.size())?, self.format)
@@ -193,6 +195,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
     /// # Errors
     ///
     /// `INVAL`: not a semaphore of this format.
+    #[inline]
     pub fn wait(&self) -> io::Result<()> {
         let semaphore = self.inner()?;
         Ok(retry_on_intr(|| semaphore.wait())?)
@@ -203,6 +206,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if there is none, and those of [`Semaphore::wait`].
+    #[inline]
     pub fn try_wait(&self) -> io::Result<()> {
         Ok(self.inner()?.try_wait()?)
     }
@@ -212,6 +216,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Semaphore::wait`].
+    #[inline]
     pub fn wait_deadline(&self, deadline: impl Into<Deadline>) -> io::Result<()> {
         let semaphore = self.inner()?;
         let waited = match absolute(deadline.into()) {
@@ -226,6 +231,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
     /// # Errors
     ///
     /// `OVERFLOW`: the value is [`VALUE_MAX`] already. `INVAL`: not a semaphore of this format.
+    #[inline]
     pub fn post(&self) -> io::Result<()> {
         Ok(self.inner()?.post()?)
     }
@@ -235,6 +241,7 @@ impl<R: Borrow<Region>> Semaphore<R> {
     /// # Errors
     ///
     /// `INVAL`: above [`VALUE_MAX`], so not a semaphore of this format.
+    #[inline]
     pub fn value(&self) -> io::Result<u32> {
         match self.inner()?.value() {
             value if value <= VALUE_MAX => Ok(value),

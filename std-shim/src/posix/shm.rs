@@ -233,6 +233,7 @@ impl SharedMemory {
 }
 
 impl AsFd for SharedMemory {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.object.as_fd()
     }

@@ -50,6 +50,7 @@ pub mod zerocopy;
 
 /// Makes a call that does not wait, each time that `socket` may be ready for it, until it does
 /// something else than fail with `AGAIN` or `INTR`.
+#[inline]
 fn when_ready<T, E: From<Errno> + PartialEq>(
     socket: BorrowedFd<'_>,
     events: PollFlags,
@@ -66,6 +67,7 @@ fn when_ready<T, E: From<Errno> + PartialEq>(
 }
 
 /// Waits until `socket` is ready for one of `events`, or has an error.
+#[inline]
 fn wait(socket: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<()> {
     let mut fds = [PollFd::from_borrowed_fd(socket, events)];
     match poll(&mut fds, deadline)? {

@@ -102,6 +102,7 @@ impl Seqpacket {
     ///
     /// - `MSGSIZE`: longer than the send buffer (`net.core.wmem_default`) takes.
     /// - `PIPE`: the peer is gone. `AGAIN`: it would have to wait, and the socket is non-blocking.
+    #[inline]
     pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         let flags = SendFlags::NOSIGNAL;
         retry_on_intr(|| socket::send(self, packet, flags))?;
@@ -113,6 +114,7 @@ impl Seqpacket {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if there is not, and those of [`Seqpacket::send`].
+    #[inline]
     pub fn try_send(&self, packet: &[u8]) -> io::Result<()> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         retry_on_intr(|| socket::send(self, packet, flags))?;
@@ -124,6 +126,7 @@ impl Seqpacket {
     /// # Errors
     ///
     /// `TIMEDOUT`, and those of [`Seqpacket::send`].
+    #[inline]
     pub fn send_deadline(&self, packet: &[u8], deadline: impl Into<Deadline>) -> io::Result<()> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         when_ready(self.as_fd(), PollFlags::OUT, deadline.into(), || {
@@ -140,6 +143,7 @@ impl Seqpacket {
     ///   [`recv_with_fds`](super::cmsg::CmsgExt::recv_with_fds) takes what fits, and tells.
     /// - `CONNRESET`: the peer is gone and had not read all. `AGAIN`: nothing is there, and the
     ///   socket is non-blocking.
+    #[inline]
     pub fn recv(&self, packet: &mut [u8]) -> io::Result<usize> {
         whole(
             retry_on_intr(|| self.receive(packet, RecvFlags::empty()))?,
@@ -152,6 +156,7 @@ impl Seqpacket {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if it is not, and those of [`Seqpacket::recv`].
+    #[inline]
     pub fn try_recv(&self, packet: &mut [u8]) -> io::Result<usize> {
         whole(
             retry_on_intr(|| self.receive(packet, RecvFlags::DONTWAIT))?,
@@ -164,6 +169,7 @@ impl Seqpacket {
     /// # Errors
     ///
     /// `TIMEDOUT`, and those of [`Seqpacket::recv`].
+    #[inline]
     pub fn recv_deadline(
         &self,
         packet: &mut [u8],
@@ -186,6 +192,7 @@ impl Seqpacket {
     }
 
     /// The true length of a packet, which may be more than fitted.
+    #[inline]
     fn receive(&self, packet: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
         let (_, len) = socket::recv(self, packet, flags | RecvFlags::TRUNC)?;
         Ok(len)
@@ -311,12 +318,14 @@ macro_rules! handle {
         }
 
         impl AsFd for $name {
+            #[inline]
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.0.as_fd()
             }
         }
 
         impl AsRawFd for $name {
+            #[inline]
             fn as_raw_fd(&self) -> RawFd {
                 self.0.as_raw_fd()
             }

@@ -132,6 +132,7 @@ impl Queue {
     /// - `INVAL` with a [`Limit`]: longer than `kernel.msgmax`.
     /// - `INVAL`: `kind` is not greater than 0, or the queue does not exist.
     /// - `IDRM`: the queue was removed meanwhile. `ACCESS`: no write permission.
+    #[inline]
     pub fn send(&self, kind: c_long, text: &[u8]) -> io::Result<()> {
         self.with_message(kind, text, |message| {
             Ok(retry_on_intr(|| {
@@ -145,6 +146,7 @@ impl Queue {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if there is not, and those of [`Queue::send`].
+    #[inline]
     pub fn try_send(&self, kind: c_long, text: &[u8]) -> io::Result<()> {
         self.with_message(kind, text, |message| {
             Ok(core::send(self.id, message, core::Send::NOWAIT)?)
@@ -158,6 +160,7 @@ impl Queue {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Queue::send`].
+    #[inline]
     pub fn send_deadline(
         &self,
         kind: c_long,
@@ -179,6 +182,7 @@ impl Queue {
     /// - `TOOBIG` (`E2BIG`): it is longer than `text`; it stays in the queue.
     /// - `INVAL`: `select` names a type that is not greater than 0, or the queue does not exist.
     /// - `IDRM`: the queue was removed meanwhile. `ACCESS`: no read permission.
+    #[inline]
     pub fn receive(&self, select: Select, text: &mut [u8]) -> io::Result<Received> {
         let flags = core::Receive::empty();
         copy_out(text, |message| {
@@ -194,6 +198,7 @@ impl Queue {
     /// # Errors
     ///
     /// Those of [`Queue::receive`] but the first.
+    #[inline]
     pub fn receive_truncated(&self, select: Select, text: &mut [u8]) -> io::Result<Received> {
         let flags = core::Receive::TRUNCATE;
         copy_out(text, |message| {
@@ -208,6 +213,7 @@ impl Queue {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if it is not, where msgrcv(2) has `NOMSG`; those of [`Queue::receive`].
+    #[inline]
     pub fn try_receive(&self, select: Select, text: &mut [u8]) -> io::Result<Received> {
         copy_out(text, |message| Ok(self.receive_now(message, select)?))
     }
@@ -220,6 +226,7 @@ impl Queue {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Queue::receive`].
+    #[inline]
     pub fn receive_deadline(
         &self,
         select: Select,
@@ -232,6 +239,7 @@ impl Queue {
         })
     }
 
+    #[inline]
     fn receive_now(&self, message: &mut Message, select: Select) -> Result<usize, Errno> {
         match core::receive(self.id, message, select, core::Receive::NOWAIT) {
             Err(Errno::NOMSG) => Err(Errno::AGAIN),
@@ -297,6 +305,7 @@ impl Queue {
     }
 
     /// Calls `send` with a message made of `kind` and `text`, and names the limit if there is one.
+    #[inline]
     fn with_message(
         &self,
         kind: c_long,

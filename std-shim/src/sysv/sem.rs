@@ -256,6 +256,7 @@ impl Set {
     /// - `FBIG`: there is no such semaphore. `RANGE`: a value would get above [`VALUE_MAX`].
     /// - `IDRM`: the set was removed meanwhile. `INVAL`: it does not exist, or no operations.
     /// - `ACCESS`: no permission.
+    #[inline]
     pub fn op(&self, ops: &[Op]) -> io::Result<()> {
         self.op_deadline(ops, Deadline::NEVER)
     }
@@ -265,6 +266,7 @@ impl Set {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if they are not, and those of [`Set::op`].
+    #[inline]
     pub fn try_op(&self, ops: &[Op]) -> io::Result<()> {
         let ops: Vec<Op> = ops.iter().copied().map(Op::nowait).collect();
         core::op(self.id, &ops).map_err(|error| op_error(error, ops.len()))
@@ -275,6 +277,7 @@ impl Set {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Set::op`].
+    #[inline]
     pub fn op_deadline(&self, ops: &[Op], deadline: impl Into<Deadline>) -> io::Result<()> {
         let deadline = deadline.into();
         let done = retry_on_intr(
@@ -302,6 +305,7 @@ impl Set {
     /// # Errors
     ///
     /// Those of [`Set::op`].
+    #[inline]
     pub fn lock(&self, num: u16) -> io::Result<Guard<'_>> {
         self.lock_deadline(num, Deadline::NEVER)
     }
@@ -311,6 +315,7 @@ impl Set {
     /// # Errors
     ///
     /// `AGAIN` (`WouldBlock`) if it is not, and those of [`Set::op`].
+    #[inline]
     pub fn try_lock(&self, num: u16) -> io::Result<Guard<'_>> {
         self.try_op(&[Op::new(num, -1).undo()])?;
         Ok(Guard { set: self, num })
@@ -321,6 +326,7 @@ impl Set {
     /// # Errors
     ///
     /// `TIMEDOUT` (`TimedOut`), and those of [`Set::op`].
+    #[inline]
     pub fn lock_deadline(&self, num: u16, deadline: impl Into<Deadline>) -> io::Result<Guard<'_>> {
         self.op_deadline(&[Op::new(num, -1).undo()], deadline)?;
         Ok(Guard { set: self, num })
@@ -331,6 +337,7 @@ impl Set {
     /// # Errors
     ///
     /// `ACCESS`: no read permission. `INVAL`: there is no such set or semaphore.
+    #[inline]
     pub fn value(&self, num: u16) -> io::Result<u16> {
         Ok(core::getval(self.id, num)?)
     }
@@ -341,6 +348,7 @@ impl Set {
     ///
     /// - `RANGE`: `value` is above [`VALUE_MAX`].
     /// - `ACCESS`: no write permission. `INVAL`: there is no such set or semaphore.
+    #[inline]
     pub fn set_value(&self, num: u16, value: u16) -> io::Result<()> {
         Ok(core::setval(self.id, num, value)?)
     }
@@ -445,6 +453,7 @@ pub struct Guard<'a> {
 }
 
 impl Drop for Guard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // The set may be gone, or set so high that nothing can be given back. Giving never waits.
         let _ = core::op(self.set.id, &[Op::new(self.num, 1).undo()]);
