@@ -204,6 +204,27 @@ fn locked_pages_stay_in_memory() {
 }
 
 #[test]
+fn locks_are_of_one_process_and_the_memory_of_both() {
+    isolated!(|| {
+        let region = Region::anonymous(2 * PAGE, RW).unwrap();
+        let locked = || smaps(&region, "Locked:");
+        region.lock(0..2 * PAGE, MlockFlags::empty()).unwrap();
+        peer(|| {
+            assert_eq!(locked(), "0 kB", "a child has not locked it");
+            region.advise(0..2 * PAGE, Advice::Random).unwrap();
+            assert!(smaps(&region, "VmFlags:").contains("rr"));
+            region.lock(0..PAGE, MlockFlags::empty()).unwrap();
+            region.bytes().write(0, b"x").unwrap();
+            region.unlock(0..PAGE).unwrap();
+        })
+        .join();
+        assert_eq!(locked(), "8 kB");
+        assert!(!smaps(&region, "VmFlags:").contains("rr"));
+        assert_eq!(&read::<1>(&region, 0), b"x");
+    });
+}
+
+#[test]
 fn the_limit_of_locked_memory_is_an_error() {
     isolated!(|| {
         peer(|| {

@@ -93,8 +93,13 @@ fn a_message_too_long_stays_and_is_cut_only_on_demand() {
 fn peek_copies_the_nth_message_and_leaves_it() {
     isolated!(|| {
         let queue = Queue::private().unwrap();
-        queue.send(1, b"first").unwrap();
-        queue.send(2, b"second").unwrap();
+        let id = queue.id();
+        peer(|| {
+            let queue = Queue::from_id(id);
+            queue.send(1, b"first").unwrap();
+            queue.send(2, b"second").unwrap();
+        })
+        .join();
         let mut text = [0; 16];
         for _ in 0..2 {
             match queue.peek(1, &mut text) {
@@ -108,6 +113,13 @@ fn peek_copies_the_nth_message_and_leaves_it() {
         let error = queue.peek(2, &mut text).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::NOMSG.raw_os_error()));
         assert_eq!(queue.stat().unwrap().messages, 2);
+        peer(|| {
+            let mut text = [0; 16];
+            let received = Queue::from_id(id).receive(Select::First, &mut text);
+            assert_eq!((received.unwrap().kind, &text[..5]), (1, &b"first"[..]));
+        })
+        .join();
+        assert_eq!(queue.peek(0, &mut text).unwrap().kind, 2, "it moved up");
     });
 }
 

@@ -187,6 +187,52 @@ fn attaching_over_a_mapping_replaces_it() {
 }
 
 #[test]
+fn what_is_written_at_a_chosen_address_another_process_reads() {
+    isolated!(|| {
+        let (first, second) = (
+            Segment::private(PAGE).unwrap(),
+            Segment::private(PAGE).unwrap(),
+        );
+        let start = NonNull::new(first.attach().unwrap().as_ptr()).unwrap();
+        let within = start.map_addr(|address| address.checked_add(5).unwrap());
+        let refused = first.attach_with(Some(within), Attach::empty());
+        assert_eq!(
+            refused.unwrap_err().raw_os_error(),
+            Some(Errno::INVAL.raw_os_error())
+        );
+        let below = first.attach_with(Some(within), Attach::RND).unwrap();
+        assert_eq!(below.as_ptr(), start.as_ptr());
+        below.bytes().write(0, b"first").unwrap();
+
+        let _below = std::mem::ManuallyDrop::new(below);
+        // SAFETY: `_below` is not used or dropped any more.
+        let above = unsafe { second.attach_over(within, Attach::RND) }.unwrap();
+        assert_eq!(above.as_ptr(), start.as_ptr());
+        above.bytes().write(0, b"other").unwrap();
+
+        let ids = [first.id(), second.id()];
+        peer(|| {
+            // Inherited, and at the same address; what others attached is elsewhere.
+            let mut text = [0; 5];
+            above.bytes().read(0, &mut text).unwrap();
+            assert_eq!(&text, b"other");
+            for (id, expected) in ids.into_iter().zip([b"first", b"other"]) {
+                let attachment = Segment::from_id(id).attach().unwrap();
+                assert_ne!(attachment.as_ptr(), start.as_ptr());
+                attachment.bytes().read(0, &mut text).unwrap();
+                assert_eq!(&text, expected);
+                attachment.bytes().write(0, b"reply").unwrap();
+            }
+        })
+        .join();
+        let mut text = [0; 5];
+        above.bytes().read(0, &mut text).unwrap();
+        assert_eq!(&text, b"reply");
+        assert_eq!(first.stat().unwrap().attachments, 0, "it was replaced");
+    });
+}
+
+#[test]
 fn a_removed_segment_lives_until_the_last_detaches() {
     isolated!(|| {
         let id = shm::get(KEY, PAGE, Create::Exclusive(rw()), Memory::USUAL).unwrap();

@@ -180,6 +180,25 @@ impl Segment {
         Ok(core::attach(self.id, address, flags)?)
     }
 
+    /// Attaches the segment at an address, in place of what is mapped there (`SHM_REMAP`).
+    ///
+    /// # Safety
+    ///
+    /// What is mapped in the segment's pages from `address`, rounded down with [`Attach::RND`], must
+    /// be the caller's to give up: nothing may use or unmap it any more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`linipc_core::sysv::shm::attach_over`].
+    pub unsafe fn attach_over(
+        &self,
+        address: NonNull<u8>,
+        flags: Attach,
+    ) -> io::Result<Attachment> {
+        // SAFETY: The caller gives up what is mapped there.
+        Ok(unsafe { core::attach_over(self.id, address, flags) }?)
+    }
+
     /// Keeps the segment in memory, from when each page is first touched.
     ///
     /// # Errors
