@@ -37,7 +37,8 @@ const NAMES: [&str; 16] = [
     "udp",
 ];
 
-/// The built program.
+/// The built program. A test asks for it before it is isolated, so that a long build is not on the
+/// isolated test's clock; what asks inside finds it built.
 fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("LINIPC_PROGRAM") {
         return path.into();
@@ -184,26 +185,31 @@ fn all_carry(test: &str, len: Option<usize>) {
 
 #[test]
 fn all_carry_an_empty_file() {
+    program();
     isolated!(|| all_carry("empty", Some(0)));
 }
 
 #[test]
 fn all_carry_one_byte() {
+    program();
     isolated!(|| all_carry("byte", Some(1)));
 }
 
 #[test]
 fn all_carry_a_file_that_fits_no_chunk() {
+    program();
     isolated!(|| all_carry("odd", Some(3 * 1024 * 1024 + 17)));
 }
 
 #[test]
 fn all_carry_the_program_itself() {
+    program();
     isolated!(|| all_carry("self", None));
 }
 
 #[test]
 fn only_the_chosen_run_in_the_chosen_order() {
+    program();
     isolated!(|| {
         let folder = Folder::new("only");
         let output = folder
@@ -219,6 +225,7 @@ fn only_the_chosen_run_in_the_chosen_order() {
 
 #[test]
 fn a_table_on_stdout_and_a_line_for_each_on_stderr() {
+    program();
     isolated!(|| {
         let folder = Folder::new("table");
         let file = folder.file("file", &[7; 12345]);
@@ -252,6 +259,7 @@ fn check_narrow(out: &str, rows: usize) {
 
 #[test]
 fn a_table_as_wide_as_columns_says() {
+    program();
     isolated!(|| {
         let folder = Folder::new("columns");
         let file = folder.file("file", &[7; 12345]);
@@ -265,6 +273,7 @@ fn a_table_as_wide_as_columns_says() {
 
 #[test]
 fn a_table_as_wide_as_the_terminal() {
+    program();
     isolated!(|| {
         let folder = Folder::new("terminal");
         let file = folder.file("file", &[7; 12345]);
@@ -294,6 +303,7 @@ fn a_table_as_wide_as_the_terminal() {
 
 #[test]
 fn an_empty_file_has_no_rate() {
+    program();
     isolated!(|| {
         let folder = Folder::new("no-rate");
         let file = folder.file("file", b"");
@@ -307,6 +317,7 @@ fn an_empty_file_has_no_rate() {
 
 #[test]
 fn a_short_file_is_sent_many_times() {
+    program();
     isolated!(|| {
         let len = 100_000;
         let folder = Folder::new("again");
@@ -330,6 +341,7 @@ fn a_short_file_is_sent_many_times() {
 
 #[test]
 fn nothing_is_said_when_nobody_reads() {
+    program();
     isolated!(|| {
         for format in [None, Some("--json")] {
             let folder = Folder::new("unread");
@@ -351,6 +363,7 @@ fn nothing_is_said_when_nobody_reads() {
 
 #[test]
 fn what_cannot_be_sent_is_refused() {
+    program();
     isolated!(|| {
         let folder = Folder::new("refused");
         let fifo = folder.0.join("fifo");
@@ -378,6 +391,7 @@ fn what_cannot_be_sent_is_refused() {
 
 #[test]
 fn a_mechanism_that_does_not_exist_is_named() {
+    program();
     isolated!(|| {
         let folder = Folder::new("unknown");
         for only in ["pipes", "pipe,", ","] {
@@ -458,6 +472,7 @@ fn peer_of(parent: u32, side: &str) -> Option<Pid> {
 
 #[test]
 fn a_signal_ends_all_and_leaves_nothing() {
+    program();
     isolated!(|| {
         let signals = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)];
         for (name, (signal, code)) in NAMES.iter().zip(signals.iter().cycle()) {
@@ -472,6 +487,7 @@ fn a_signal_ends_all_and_leaves_nothing() {
 
 #[test]
 fn the_peers_die_with_their_supervisor() {
+    program();
     isolated!(|| {
         // A full queue that nobody removes would keep the sender for ever.
         let running = Running::start("orphans", "mq-sysv");
@@ -486,6 +502,7 @@ fn the_peers_die_with_their_supervisor() {
 
 #[test]
 fn a_peer_that_dies_is_told_and_the_rest_goes_on() {
+    program();
     isolated!(|| {
         for side in ["sender", "receiver"] {
             let running = Running::start("killed", "sem-sysv,pipe");
@@ -517,6 +534,7 @@ fn a_peer_that_dies_is_told_and_the_rest_goes_on() {
 
 #[test]
 fn a_peer_can_be_ended_by_a_signal() {
+    program();
     isolated!(|| {
         let running = Running::start("terminated", "pipe");
         kill_process(running.sender, Signal::TERM).unwrap();
@@ -527,6 +545,7 @@ fn a_peer_can_be_ended_by_a_signal() {
 
 #[test]
 fn a_file_that_changes_meanwhile_is_not_verified() {
+    program();
     isolated!(|| {
         let change: fn(&mut fs::File) = |file| {
             file.seek(SeekFrom::End(-1)).unwrap();
@@ -554,6 +573,7 @@ fn a_file_that_changes_meanwhile_is_not_verified() {
 
 #[test]
 fn a_signal_ends_the_reading_of_the_file() {
+    program();
     isolated!(|| {
         let folder = Folder::new("reading");
         let file = folder.file("file", b"");
@@ -601,6 +621,7 @@ fn steal(peer: Pid) -> Option<Vec<u8>> {
 
 #[test]
 fn udp_mends_loss_disorder_and_repetition() {
+    program();
     isolated!(|| {
         let running = Running::start("loss", "udp");
         let mut packets = Vec::new();
@@ -626,6 +647,7 @@ fn udp_mends_loss_disorder_and_repetition() {
 
 #[test]
 fn a_peer_that_hangs_is_ended_and_the_rest_goes_on() {
+    program();
     isolated!(|| {
         let output = Running::start("hangs", "mq-sysv,pipe").end();
         assert_eq!(output.status.code(), Some(1));
@@ -637,6 +659,7 @@ fn a_peer_that_hangs_is_ended_and_the_rest_goes_on() {
 
 #[test]
 fn without_a_loopback_interface_only_the_internet_is_refused() {
+    program();
     isolated!(|| {
         let folder = Folder::new("network");
         let file = folder.file("file", b"short");
@@ -657,6 +680,7 @@ fn without_a_loopback_interface_only_the_internet_is_refused() {
 
 #[test]
 fn what_the_kernel_refuses_is_told_and_the_rest_goes_on() {
+    program();
     isolated!(|| {
         fs::write("/proc/sys/kernel/msgmni", "1").unwrap();
         fs::write("/proc/sys/kernel/shmmni", "0").unwrap();
@@ -678,20 +702,33 @@ fn what_the_kernel_refuses_is_told_and_the_rest_goes_on() {
         }
         assert_eq!((rows.len(), &*rows[3]["verified"]), (4, "true"));
 
-        let table = folder
-            .compare(&arguments[1..], Some(&file))
-            .output()
+        let table = |columns: &str| {
+            let mut command = folder.compare(&arguments[1..], Some(&file));
+            let output = command.env("COLUMNS", columns).output().unwrap();
+            text(&output.stdout)
+        };
+        // The row says why, or, if there is no room, a line below the table.
+        let wide = table("100");
+        let (row, rest) = wide
+            .split_once("│mq-sysv ")
+            .unwrap()
+            .1
+            .split_once('\n')
             .unwrap();
-        let table = text(&table.stdout);
-        let mut lines = table.lines().filter(|line| line.contains("mq-sysv"));
-        let (row, why) = (lines.next().unwrap(), lines.next().unwrap());
+        assert!(row.contains(" refused "), "{wide}");
+        let why = rest.split_once("│shm-sysv").unwrap().0;
+        assert!(why.contains("kernel.msgmni"), "{wide}");
         assert!(
-            row.contains(" refused ") && row.chars().count() <= 100,
-            "{table}"
+            wide.lines().all(|line| line.chars().count() <= 100),
+            "{wide}"
         );
+        let narrow = table("60");
+        let mut lines = narrow.lines().filter(|line| line.contains("mq-sysv"));
+        let (row, why) = (lines.next().unwrap(), lines.next().unwrap());
+        assert!(row.contains(" refused "), "{narrow}");
         assert!(
             why.starts_with("mq-sysv: refused: ") && why.contains("kernel.msgmni"),
-            "{table}"
+            "{narrow}"
         );
     });
 }

@@ -80,8 +80,12 @@ impl Row {
             ],
             Err((status, _)) => ["-", status, "-", "-", "-"].map(str::to_owned),
         };
-        let [name, good_for] = [name, good_for].map(|text| (*text).to_owned());
-        [name, good_for, bytes, verified, rate, median, p99]
+        let good_for_or_why = match self.result() {
+            Ok(_) => (*good_for).to_owned(),
+            Err((_, why)) => lines(why),
+        };
+        let name = (*name).to_owned();
+        [name, good_for_or_why, bytes, verified, rate, median, p99]
     }
 }
 
@@ -98,18 +102,39 @@ const HEADER: [&str; 7] = [
 const GOOD_FOR: usize = 1;
 const NUMBERS: [usize; 4] = [2, 4, 5, 6];
 
-/// The rows under each other, none broken into lines; below them why some have no numbers.
+/// The rows under each other. Why some have no numbers stands in place of what they are good for,
+/// or below a table that has no room for that.
 fn table(rows: &[Row], width: usize) -> String {
     let wide = grid(rows, false);
-    let mut text = match wide.lines().next() {
-        Some(line) if line.chars().count() > width => grid(rows, true),
-        _ => wide,
-    };
+    if wide.lines().all(|line| line.chars().count() <= width) {
+        return wide;
+    }
+    let mut text = grid(rows, true);
     for row in rows.iter().filter(|row| row.result().is_err()) {
         // Writing to a string cannot fail.
         let _ = write!(text, "\n{}: {}", row.mechanism.name, row.state());
     }
     text
+}
+
+/// The words of a text in lines that are about as long as what a mechanism is good for.
+fn lines(text: &str) -> String {
+    const LEN: usize = 30;
+    let mut lines = String::new();
+    let mut line = 0;
+    for word in text.split_whitespace() {
+        let len = word.chars().count();
+        if line > 0 && line + 1 + len > LEN {
+            lines.push('\n');
+            line = 0;
+        } else if line > 0 {
+            lines.push(' ');
+            line += 1;
+        }
+        lines.push_str(word);
+        line += len;
+    }
+    lines
 }
 
 fn grid(rows: &[Row], narrow: bool) -> String {
