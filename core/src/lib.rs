@@ -58,7 +58,7 @@
 //! # Errors
 //!
 //! The kernel's, as [`Errno`]. `INTR` is returned, not retried: [`io::retry_on_intr`] retries.
-//! Nothing here panics, and no unknown value is an error by itself: what the kernel returns is kept.
+//! Nothing here panics, and unknown values from the kernel are passed on.
 //!
 //! # Features
 //!

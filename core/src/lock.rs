@@ -18,7 +18,7 @@
 //! use linipc_core::lock::{self, Kind, Owner, Range};
 //! use linipc_core::memfd;
 //!
-//! let file = memfd::create(c"example", memfd::Flags::CLOEXEC)?;
+//! let file = memfd::create(c"example", memfd::Flags::empty())?;
 //! lock::acquire(&file, Owner::Description, Range::new(0, 100), Kind::Exclusive)?;
 //!
 //! // To POSIX locks an OFD lock is always somebody else's, in this process too.

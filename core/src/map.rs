@@ -9,7 +9,7 @@
 //! use linipc_core::map::{self, Access, Region};
 //! use linipc_core::memfd;
 //!
-//! let fd = memfd::create(c"example", memfd::Flags::CLOEXEC)?;
+//! let fd = memfd::create(c"example", memfd::Flags::empty())?;
 //! map::reserve(&fd, 4096)?;
 //! let region = Region::shared(&fd, 0, 4096, Access::READ | Access::WRITE)?;
 //! region.bytes().write(0, b"for every process that maps it")?;

@@ -22,13 +22,13 @@
 //! # Seals
 //!
 //! Seals belong to the memory, not to a descriptor, and are never taken off. `SHRINK` and `GROW`
-//! forbid a new length; `WRITE` forbids every change; `FUTURE_WRITE` (Linux 5.1) forbids it to all
+//! forbid a new length; `WRITE` forbids every change; `FUTURE_WRITE` forbids it to all
 //! but the writable mappings that exist already; `EXEC` (Linux 6.3) keeps the executable bits as
 //! they are; `SEAL` forbids more seals. What a seal forbids fails with `PERM`.
 //!
 //! - Adding `WRITE` while any process has a writable shared mapping is `BUSY`.
 //! - Adding any seal after `SEAL`, or through a descriptor that is not open for writing, is `PERM`.
-//! - Asking for the seals of what cannot have any is `INVAL`: so is a file on disk told.
+//! - Asking for the seals of what cannot have any is `INVAL`: which is how to tell a file on disk.
 //!
 //! # Pitfalls
 //!

@@ -63,7 +63,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
 ///
 /// # Errors
 ///
-/// Those of [`pipe()`]; `INVAL` from a kernel without packet mode (before Linux 3.4).
+/// Those of [`pipe()`].
 ///
 /// # References
 ///

@@ -6,13 +6,13 @@
 //! from address space to address space, without a file or a pipe in between.
 //!
 //! ```
-//! use linipc_core::process_vm;
-//! use rustix::process::getpid;
+//! use linipc_core::process_vm::{self, Pid};
 //!
 //! // The same in one process: what the address means is known to who owns the memory.
 //! let words = *b"some words elsewhere";
+//! let this = Pid::from_raw(std::process::id() as i32).unwrap();
 //! let mut copy = [0; 10];
-//! assert_eq!(process_vm::read(getpid(), words.as_ptr() as usize, &mut copy)?, 10);
+//! assert_eq!(process_vm::read(this, words.as_ptr() as usize, &mut copy)?, 10);
 //! assert_eq!(&copy, b"some words");
 //! # Ok::<(), linipc_core::Errno>(())
 //! ```

@@ -62,7 +62,7 @@
 //!
 //! # Features
 //!
-//! `cli`: the program `linipc`, whose `compare` sends a file through every mechanism. Nothing of it
+//! `cli`: the program `linipc`, whose `compare` sends a file through sixteen mechanisms. Nothing of it
 //! is in the library.
 
 pub use linipc_core as core;

@@ -73,7 +73,7 @@ pub fn has_ended(pidfd: impl AsFd) -> Result<bool, Errno> {
 /// `int syscall(SYS_pidfd_getfd, int pidfd, int targetfd, unsigned int flags)`: duplicates
 /// descriptor `number` of the process into this one, close-on-exec.
 ///
-/// The two share their offset and flags. Needs Linux 5.6.
+/// The two share their offset and flags.
 ///
 /// # Errors
 ///

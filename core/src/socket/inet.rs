@@ -318,7 +318,7 @@ pub fn set_multicast_interface(socket: impl AsFd, interface: u32) -> Result<(), 
 }
 
 /// `setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, bytes)`: cuts each send into datagrams of `bytes`, the
-/// last of which may be shorter (Linux 4.18). 0: does not cut.
+/// last of which may be shorter. 0: does not cut.
 ///
 /// # Errors
 ///
@@ -368,7 +368,7 @@ pub fn send_segments(
 }
 
 /// `setsockopt(fd, IPPROTO_UDP, UDP_GRO, on)`: lets one receive take several datagrams of one
-/// sender, if they came together (Linux 5.0). Use [`receive_segments`], and a buffer of 64 KiB.
+/// sender, if they came together. Use [`receive_segments`], and a buffer of 64 KiB.
 ///
 /// # Errors
 ///

@@ -251,7 +251,7 @@ pub fn peer_pidfd(socket: impl AsFd) -> Result<OwnedFd, Errno> {
 ///
 /// - `RANGE`: `groups` is too short; 65536 always suffice.
 /// - `NODATA`: no connection, or a datagram socket that no `socketpair` made.
-/// - `NOTSOCK`: not a socket. `NOPROTOOPT`: the kernel is older than 4.13.
+/// - `NOTSOCK`: not a socket.
 ///
 /// # References
 ///

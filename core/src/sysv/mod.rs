@@ -206,7 +206,7 @@ impl From<Permissions> for Owner {
 pub enum Visibility {
     /// `*_STAT`: the object at the index must be readable for the caller, else `ACCESS`.
     Readable,
-    /// `*_STAT_ANY`: any object, as `/proc/sysvipc` shows to everybody (Linux 4.17).
+    /// `*_STAT_ANY`: any object, as `/proc/sysvipc` shows to everybody.
     Any,
 }
 

@@ -221,7 +221,7 @@ pub fn receive(
 
 /// `msgrcv` with `MSG_COPY`: copies the message at `index`, from 0, and leaves it in the queue.
 ///
-/// Never waits. Needs a kernel with `CONFIG_CHECKPOINT_RESTORE` (Linux 3.8).
+/// Never waits. Needs a kernel with `CONFIG_CHECKPOINT_RESTORE`.
 ///
 /// # Errors
 ///

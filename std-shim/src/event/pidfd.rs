@@ -135,7 +135,7 @@ impl PidFd {
         })
     }
 
-    /// Duplicates descriptor `number` of the process into this one. Needs Linux 5.6.
+    /// Duplicates descriptor `number` of the process into this one.
     ///
     /// # Errors
     ///

@@ -216,7 +216,7 @@ pub trait UdpExt: AsFd {
     ///
     /// # Errors
     ///
-    /// `NOPROTOOPT`: the kernel is older than 5.0.
+    /// None in practice.
     fn set_coalescing(&self, on: bool) -> io::Result<()> {
         Ok(core::set_coalescing(self, on)?)
     }
