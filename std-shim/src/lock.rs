@@ -30,8 +30,8 @@
 //!
 //! # Pitfalls
 //!
-//! - A child process after fork(2) has the guard too, and dropping it there unlocks for both. End
-//!   such a child with `_exit` or exec, or let it [`Guard::persist`].
+//! - A child process after fork(2) has the guard or lease too, and dropping it there ends it for
+//!   both. End such a child with `_exit` or exec, or let it [`Guard::persist`].
 //! - A guard of `&File` leaves the file usable for a second guard, which the first one does not
 //!   exclude, and whose drop unlocks what both have.
 

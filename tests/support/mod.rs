@@ -164,6 +164,14 @@ fn check_nothing_left() {
             left.push(entry.path().display().to_string());
         }
     }
+    // Temporary files have the id of the process that made them in their names.
+    let own = format!("-{}", process::id());
+    for entry in fs::read_dir(env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("linipc-") && name.ends_with(&own) {
+            left.push(entry.path().display().to_string());
+        }
+    }
     for kind in ["shm", "sem", "msg"] {
         let table = fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
         left.extend(table.lines().skip(1).map(|line| format!("{kind}: {line}")));

@@ -237,17 +237,17 @@ impl BindOptions {
             }
             done => done?,
         }
-        let file = self
-            .unlink_on_drop
-            .then(|| SocketFile::of(path))
-            .transpose()?;
+        let mut unlink_on_drop = RemoveOnDrop::new(Some(SocketFile::of(path)?), SocketFile::remove);
         if kind != SocketType::DGRAM {
             socket::listen(&socket, BACKLOG)?;
         }
         drop(lock);
+        if !self.unlink_on_drop {
+            unlink_on_drop.persist();
+        }
         Ok(Bound {
             socket: socket.into(),
-            unlink_on_drop: RemoveOnDrop::new(file, SocketFile::remove),
+            unlink_on_drop,
         })
     }
 }
