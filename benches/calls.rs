@@ -6,7 +6,11 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use linipc_core::lock::{self, Kind, Owner};
+use linipc_core::map::{Access, Region};
+use linipc_core::posix::sem::{Format, Semaphore, Sharing};
 use linipc_core::sysv::msg::{self, Message, Receive, Select, Send};
+use linipc_core::sysv::sem::{self, Op};
 use linipc_core::sysv::{Create, Key, Mode};
 use rustix::fs::FlockOperation;
 
@@ -35,7 +39,7 @@ fn row(what: &str, mut ours: impl FnMut(), mut libc: impl FnMut()) {
     let [ours, libc] = medians([&mut || (0..CALLS).for_each(|_| ours()), &mut || {
         (0..CALLS).for_each(|_| libc())
     }]);
-    println!("| {what} | {ours:.0} | {libc:.0} | {:.2} |", ours / libc);
+    println!("| {what} | {ours:.1} | {libc:.1} | {:.2} |", ours / libc);
 }
 
 fn main() {
@@ -84,4 +88,73 @@ fn main() {
         },
     );
     msg::remove(queue).unwrap();
+
+    let range = lock::Range::new(0, 1);
+    let mut raw = libc::flock {
+        l_type: libc::F_RDLCK as _,
+        l_whence: 0,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    };
+    row(
+        "OFD lock + unlock",
+        || {
+            lock::acquire(&file, Owner::Description, range, Kind::Shared).unwrap();
+            lock::release(&file, Owner::Description, range).unwrap();
+        },
+        || {
+            for kind in [libc::F_RDLCK, libc::F_UNLCK] {
+                raw.l_type = kind as _;
+                // SAFETY: The call reads one `flock`.
+                assert_eq!(
+                    unsafe { libc::fcntl(fd, libc::F_OFD_SETLKW, &raw const raw) },
+                    0
+                );
+            }
+        },
+    );
+
+    let set = sem::get(Key::PRIVATE, 1, Create::Exclusive(Mode::RUSR | Mode::WUSR)).unwrap();
+    let raw_op = |change| libc::sembuf {
+        sem_num: 0,
+        sem_op: change,
+        sem_flg: 0,
+    };
+    row(
+        "semop, twice",
+        || {
+            sem::op(set, &[Op::new(0, 1)]).unwrap();
+            sem::op(set, &[Op::new(0, -1)]).unwrap();
+        },
+        || {
+            for change in [1, -1] {
+                // SAFETY: The call reads one `sembuf`.
+                assert_eq!(
+                    unsafe { libc::semop(set.number(), &mut raw_op(change), 1) },
+                    0
+                );
+            }
+        },
+    );
+    sem::remove(set).unwrap();
+
+    let region = Region::anonymous(4096, Access::READ | Access::WRITE).unwrap();
+    let ours = Semaphore::init(region.bytes(), Format::NATIVE, Sharing::Shared, 1).unwrap();
+    let theirs = region.as_ptr().wrapping_add(64).cast();
+    // SAFETY: `theirs` is aligned, has room, and nobody else uses it.
+    assert_eq!(unsafe { libc::sem_init(theirs, 1, 1) }, 0);
+    row(
+        "sem_wait + sem_post, nobody else",
+        || {
+            ours.wait().unwrap();
+            ours.post().unwrap();
+        },
+        || {
+            // SAFETY: It was initialised above.
+            unsafe { libc::sem_wait(theirs) };
+            // SAFETY: As above.
+            unsafe { libc::sem_post(theirs) };
+        },
+    );
 }
