@@ -359,3 +359,35 @@ fn what_is_not_an_object_is_refused_at_once() {
         std::fs::remove_file("/dev/shm/fifo").unwrap();
     });
 }
+
+#[test]
+fn a_thread_with_descriptors_of_its_own_names_its_own_file() {
+    isolated!(|| {
+        use rustix::fs::{OFlags, open};
+        use rustix::thread::{UnshareFlags, unshare_unsafe};
+        // Each is at the same number of its table.
+        let unnamed = || {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            open("/dev/shm", flags, Mode::RWXU).unwrap()
+        };
+        let both = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // SAFETY: What this thread opens from here on, it alone uses and closes.
+                unsafe { unshare_unsafe(UnshareFlags::FILES) }.unwrap();
+                both.wait();
+                both.wait();
+                let fill = |fd: &OwnedFd| io::write(fd, b"the thread's").map(|_| ());
+                drop(shm::create("/own", Mode::RWXU, fill).unwrap());
+                both.wait();
+            });
+            both.wait();
+            let leaders = unnamed();
+            io::write(&leaders, b"the leader's").unwrap();
+            both.wait();
+            both.wait();
+        });
+        assert_eq!(fs::read("/dev/shm/own").unwrap(), b"the thread's");
+        fs::remove_file("/dev/shm/own").unwrap();
+    });
+}
