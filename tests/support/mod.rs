@@ -41,8 +41,9 @@ pub fn isolated(here: &str, body: impl FnOnce()) {
     let test = test.strip_suffix("::{{closure}}").unwrap_or(test);
     let (_, test) = test.split_once("::").expect("a path of crate and function");
     if env::var(ROLE).as_deref() == Ok(test) {
+        let before = temporary_files();
         body();
-        check_nothing_left();
+        check_nothing_left(&before);
         return;
     }
     let mut command = Command::new(env::current_exe().unwrap());
@@ -156,22 +157,29 @@ pub fn mqueue_dir() -> &'static Path {
     }
 }
 
+/// The temporary files of this process, whose id is in their names.
+fn temporary_files() -> Vec<String> {
+    let own = format!("-{}", process::id());
+    let names = fs::read_dir(env::temp_dir()).unwrap().flatten();
+    names
+        .map(|entry| entry.path().display().to_string())
+        .filter(|path| path.contains("/linipc-") && path.ends_with(&own))
+        .collect()
+}
+
 /// Panics if the namespace still holds an object, or this process a child.
-fn check_nothing_left() {
+fn check_nothing_left(before: &[String]) {
     let mut left = Vec::new();
     for dir in [Path::new("/dev/shm"), mqueue_dir()] {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             left.push(entry.path().display().to_string());
         }
     }
-    // Temporary files have the id of the process that made them in their names.
-    let own = format!("-{}", process::id());
-    for entry in fs::read_dir(env::temp_dir()).unwrap().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("linipc-") && name.ends_with(&own) {
-            left.push(entry.path().display().to_string());
-        }
-    }
+    left.extend(
+        temporary_files()
+            .into_iter()
+            .filter(|file| !before.contains(file)),
+    );
     for kind in ["shm", "sem", "msg"] {
         let table = fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
         left.extend(table.lines().skip(1).map(|line| format!("{kind}: {line}")));
