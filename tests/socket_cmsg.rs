@@ -455,6 +455,8 @@ fn forged_descriptors_cannot_be_pushed() {
     let mut words = [0; 32];
     let mut control = Control::new(&mut words);
     assert_eq!(control.push(1, 1, &3_i32.to_ne_bytes()), Err(Errno::INVAL));
+    // SOL_RDS, whose payloads are addresses.
+    assert_eq!(control.push(276, 2, &[0; 8]), Err(Errno::INVAL));
     assert_eq!(control.push(1, 3, &[0; 1000]), Err(Errno::NOBUFS));
     assert_eq!(Control::default().push_fds(&files(1)), Err(Errno::NOBUFS));
     assert_eq!(Control::default().push_fds(&files(0)), Ok(()));
