@@ -33,9 +33,9 @@
 //! | [`mq`] | the file system `mqueue`, usually at `/dev/mqueue` |
 //!
 //! Permissions are a file's: `mode`, 0o600 unless set, less the umask. Who has an object open or
-//! mapped keeps it when its name is unlinked, and the name is free at once. Nobody unlinks it
-//! unless somebody does: `unlink_on_drop` with this handle, in the process that opened it, `unlink`
-//! at once. What killed processes left, rm(1) removes in those directories.
+//! mapped keeps it when its name is unlinked, and the name is free at once. The kernel
+//! never unlinks it: `unlink_on_drop` does with this handle, in the process that opened it, and
+//! `unlink` does at once. What killed processes left, rm(1) removes in those directories.
 
 use std::io;
 

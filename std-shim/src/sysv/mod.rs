@@ -27,7 +27,7 @@
 //!
 //! # Who removes
 //!
-//! Nobody, unless somebody does: an object outlives all processes. `remove_on_drop`, which `private`
+//! Not the kernel: an object outlives all processes. `remove_on_drop`, which `private`
 //! has, removes it with this handle, in the process that opened it; `remove` at once. It is gone for
 //! everybody: who waits on a queue or a set gets `IDRM`. Only a segment stays until the last process
 //! has detached it. What killed processes left, `list` finds, as ipcs(1) does, and ipcrm(1) removes.
