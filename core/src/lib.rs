@@ -90,9 +90,13 @@ pub mod memfd;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
+pub mod ring;
 pub mod shared;
 pub mod socket;
 pub mod sysv;
+
+#[doc(hidden)]
+pub mod sync;
 
 #[doc(hidden)]
 #[allow(

@@ -27,11 +27,12 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::io::Errno;
 
 use crate::map::Access;
+use crate::sys::copy::{copy_in, copy_out};
 
 pub mod variable;
 
@@ -55,9 +56,6 @@ pub struct SharedBytes<'a> {
 unsafe impl Send for SharedBytes<'_> {}
 // SAFETY: As for `Send`; the view itself is immutable.
 unsafe impl Sync for SharedBytes<'_> {}
-
-/// The unit of a copy: one atomic access each.
-type Word = usize;
 
 impl<'a> SharedBytes<'a> {
     /// A view of `len` bytes at `start`.
@@ -122,7 +120,7 @@ impl<'a> SharedBytes<'a> {
     pub fn read(self, offset: usize, to: &mut [u8]) -> Result<(), Errno> {
         let from = self.at(offset, to.len(), Access::READ)?;
         // SAFETY: `at` checked that the bytes are mapped and can be read; `to` is a borrowed slice.
-        unsafe { copy::<true>(from.as_ptr(), to.as_mut_ptr(), to.len()) };
+        unsafe { copy_out(from.as_ptr(), to.as_mut_ptr(), to.len()) };
         Ok(())
     }
 
@@ -135,7 +133,7 @@ impl<'a> SharedBytes<'a> {
     pub fn write(self, offset: usize, from: &[u8]) -> Result<(), Errno> {
         let to = self.at(offset, from.len(), Access::WRITE)?;
         // SAFETY: `at` checked that the bytes are mapped and can be written; `from` is borrowed.
-        unsafe { copy::<false>(from.as_ptr(), to.as_ptr(), from.len()) };
+        unsafe { copy_in(from.as_ptr(), to.as_ptr(), from.len()) };
         Ok(())
     }
 
@@ -195,85 +193,5 @@ impl fmt::Debug for SharedBytes<'_> {
             .field("len", &self.len)
             .field("access", &self.access)
             .finish()
-    }
-}
-
-/// Copies `len` bytes with atomic accesses on the shared side: `from` if `FROM_SHARED`, else
-/// `to`. Words where the shared side is aligned for them, bytes before and after.
-///
-/// # Safety
-///
-/// `from` must be valid for reads and `to` for writes of `len` bytes, and they must not overlap.
-#[inline]
-unsafe fn copy<const FROM_SHARED: bool>(from: *const u8, to: *mut u8, len: usize) {
-    let shared = if FROM_SHARED { from } else { to.cast_const() };
-    let head = shared.align_offset(align_of::<Word>()).min(len);
-    let words_end = head + (len - head) / size_of::<Word>() * size_of::<Word>();
-    for i in (0..head).chain(words_end..len) {
-        let (from, to) = (from.wrapping_add(i), to.wrapping_add(i));
-        // SAFETY: `i` is less than `len`.
-        unsafe { copy_unit::<FROM_SHARED, u8>(from, to) };
-    }
-    for i in (head..words_end).step_by(size_of::<Word>()) {
-        let (from, to) = (from.wrapping_add(i), to.wrapping_add(i));
-        // SAFETY: The word ends at `words_end` or before, which is at most `len`; the shared side
-        // is aligned because `head` is its distance to an aligned address.
-        unsafe { copy_unit::<FROM_SHARED, Word>(from, to) };
-    }
-}
-
-/// What is copied by one access. Relaxed: a copy makes no edge, that is the caller's lock or atomic.
-trait Unit: Copy {
-    /// # Safety
-    ///
-    /// `from` must be valid for a read, and aligned.
-    unsafe fn load(from: *const Self) -> Self;
-
-    /// # Safety
-    ///
-    /// `to` must be valid for a write, and aligned.
-    unsafe fn store(self, to: *mut Self);
-}
-
-macro_rules! unit {
-    ($unit:ty, $atomic:ty) => {
-        impl Unit for $unit {
-            #[inline(always)]
-            unsafe fn load(from: *const Self) -> Self {
-                // SAFETY: The caller's promise; a relaxed load of this size does not write, so it
-                // may read what is mapped read-only (`core::sync::atomic`).
-                let atomic = unsafe { <$atomic>::from_ptr(from.cast_mut()) };
-                atomic.load(Ordering::Relaxed)
-            }
-
-            #[inline(always)]
-            unsafe fn store(self, to: *mut Self) {
-                // SAFETY: The caller's promise.
-                let atomic = unsafe { <$atomic>::from_ptr(to) };
-                atomic.store(self, Ordering::Relaxed);
-            }
-        }
-    };
-}
-
-unit!(u8, AtomicU8);
-unit!(Word, AtomicUsize);
-
-/// # Safety
-///
-/// `from` must be valid for a read and `to` for a write of `T`, the shared one aligned for it.
-#[inline(always)]
-unsafe fn copy_unit<const FROM_SHARED: bool, T: Unit>(from: *const u8, to: *mut u8) {
-    let (from, to) = (from.cast::<T>(), to.cast::<T>());
-    if FROM_SHARED {
-        // SAFETY: The caller's promise.
-        let unit = unsafe { T::load(from) };
-        // SAFETY: The caller's promise.
-        unsafe { to.write_unaligned(unit) };
-    } else {
-        // SAFETY: The caller's promise.
-        let unit = unsafe { from.read_unaligned() };
-        // SAFETY: The caller's promise.
-        unsafe { unit.store(to) };
     }
 }

@@ -32,6 +32,7 @@ compile_error!("linipc-core has no system calls for this architecture");
 pub(crate) mod arch;
 
 pub mod abi;
+pub(crate) mod copy;
 
 /// Makes one system call, by the name of its number, with typed arguments (see [`Arg`]).
 macro_rules! call {

@@ -1,0 +1,167 @@
+//! The two sides of a ring: who is attached, who is dead, and where each side sleeps.
+//!
+//! A handle enters a slot of its side with the identity of its process ([`super::identity`]).
+//!
+//! # Ordering
+//!
+//! | release | acquire | publishes |
+//! |---|---|---|
+//! | (E1) `leave` stores [`CLOSED`] | (E2) `peers`, `is_closed` load it | all that was done at the ring before |
+//! | (E3) `enter` takes a slot over | (E3) the next `enter` | the generation that belongs to the slot |
+//! | (E4) `enter` stores the generation | (E5) `is_gone` loads it | that claims of older ones are void |
+
+use super::AttachError;
+use super::identity::pid_of;
+use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout};
+
+/// Nobody has been in this slot yet.
+const NOBODY: u64 = 0;
+/// The last one in this slot left in order. No identity is so small.
+const CLOSED: u64 = 1;
+
+/// What is known of a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    /// Nobody has attached yet.
+    None,
+    /// Somebody is attached. Of a process in another PID namespace this is assumed.
+    Alive,
+    /// All who were attached have left in order.
+    Closed,
+    /// Nobody is attached any more, and of those who were, at least one did not leave: it died.
+    Dead,
+}
+
+/// One side of a ring.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct Side {
+    /// Where this side sleeps: [`ASLEEP`](super::wait) bits, set by sleepers, cleared by who wakes
+    /// them. On a line of its own, which nobody writes while nobody sleeps.
+    pub(crate) bell: Line<Word>,
+    /// Identities, [`NOBODY`] or [`CLOSED`]. Written by who enters and leaves.
+    slots: [AtomicU64; ENDS],
+    /// How often each slot was entered, modulo 2¹⁶ in use.
+    generations: [AtomicU32; ENDS],
+}
+
+layout! {
+    Side: size 512, align 128;
+    Side { bell: 0, slots: 64, generations: 320 }
+}
+
+/// A value on a cache line of its own.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Line<T>(pub(crate) T);
+
+/// A slot that is ours until we leave it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) index: u8,
+    pub(crate) generation: u16,
+    identity: u64,
+}
+
+impl Side {
+    /// Nobody.
+    pub(crate) fn new() -> Self {
+        Self {
+            bell: Line(Word::new(0)),
+            slots: core::array::from_fn(|_| AtomicU64::new(NOBODY)),
+            generations: core::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+
+    /// Nobody again.
+    pub(crate) fn clear(&self) {
+        // Relaxed: (M1) publishes it.
+        self.bell.0.store(0, Ordering::Relaxed);
+        for slot in &self.slots {
+            slot.store(NOBODY, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes one of the first `limit` slots, of nobody or of a dead one.
+    pub(crate) fn enter(&self, limit: usize, me: u64) -> Result<Slot, AttachError> {
+        let mut owner = 0;
+        for (index, slot) in self.slots.iter().enumerate().take(limit) {
+            let old = slot.load(Ordering::Relaxed);
+            if old > CLOSED && is_alive(old) {
+                owner = pid_of(old);
+                continue;
+            }
+            // (E3) Relaxed on failure: somebody else was faster, and the next slot is tried.
+            let taken = slot.compare_exchange(old, me, Ordering::AcqRel, Ordering::Relaxed);
+            let (Ok(_), Some(generation)) = (taken, self.generations.get(index)) else {
+                owner = owner.max(1);
+                continue;
+            };
+            // Relaxed: only the owner of the slot writes it, and (E3) orders the owners.
+            let next = generation.load(Ordering::Relaxed).wrapping_add(1);
+            // (E4)
+            generation.store(next, Ordering::Release);
+            return Ok(Slot {
+                index: index as u8,
+                generation: next as u16,
+                identity: me,
+            });
+        }
+        Err(AttachError::InUse { pid: owner })
+    }
+
+    /// Leaves the slot, if it is still ours: not in a child after fork(2), and not if we were taken
+    /// for dead.
+    pub(crate) fn leave(&self, slot: Slot) -> bool {
+        let Some(owner) = self.slots.get(usize::from(slot.index)) else {
+            return false;
+        };
+        // (E1) Relaxed on failure: then nothing is ours to be published.
+        owner
+            .compare_exchange(slot.identity, CLOSED, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Whether somebody was here and everybody left in order. Asks the kernel nothing.
+    pub(crate) fn is_closed(&self, limit: usize) -> bool {
+        let mut closed = false;
+        for slot in self.slots.iter().take(limit) {
+            // (E2)
+            match slot.load(Ordering::Acquire) {
+                NOBODY => {}
+                CLOSED => closed = true,
+                _ => return false,
+            }
+        }
+        closed
+    }
+
+    /// Who is here. Asks the kernel about each that did not leave.
+    pub(crate) fn peers(&self, limit: usize) -> Peers {
+        let mut peers = Peers::None;
+        for slot in self.slots.iter().take(limit) {
+            // (E2)
+            match slot.load(Ordering::Acquire) {
+                NOBODY => {}
+                CLOSED if peers == Peers::None => peers = Peers::Closed,
+                CLOSED => {}
+                identity if is_alive(identity) => return Peers::Alive,
+                _ => peers = Peers::Dead,
+            }
+        }
+        peers
+    }
+
+    /// Whether the one who had this generation of a slot is dead, or has left.
+    pub(crate) fn is_gone(&self, index: u8, generation: u16) -> bool {
+        let index = usize::from(index);
+        let (Some(slot), Some(now)) = (self.slots.get(index), self.generations.get(index)) else {
+            return true;
+        };
+        let identity = slot.load(Ordering::Acquire);
+        // (E5)
+        now.load(Ordering::Acquire) as u16 != generation
+            || identity <= CLOSED
+            || !is_alive(identity)
+    }
+}

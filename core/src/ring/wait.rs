@@ -1,0 +1,286 @@
+//! How a call waits for the other side, and how the other side wakes it.
+//!
+//! Who publishes must not make a system call while nobody sleeps, and who goes to sleep must not
+//! miss what is published meanwhile:
+//!
+//! | who goes to sleep | who publishes |
+//! |---|---|
+//! | (W1) sets a bit of the bell | (R1) publishes |
+//! | (W2) heavy fence | (R2) light fence |
+//! | (W3) looks once more, and sleeps if there is nothing | (R3) looks at the bell, and wakes if a bit is set |
+//!
+//! The two fences have an order. If (W2) is first, (R3) sees the bit; if (R2) is first, (W3) sees what
+//! was published. So it is never that one sleeps and the other does not wake. Between (W3) and the
+//! sleep the kernel compares the bell with what (W1) left: (R3) clears it before it wakes.
+//!
+//! The light fence is free: it only keeps the compiler from reordering. The heavy fence is
+//! membarrier(2), which makes every thread of every registered process that runs at that moment execute a fence,
+//! so that what stands before the light fence is visible, or what stands after it comes later. It costs
+//! 1 to 2 µs, once a sleep. Where the kernel refuses registration, the handle's light fence is a
+//! real one; where it refuses the heavy fence, a sleeper looks again every millisecond.
+
+use core::time::Duration;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+
+use super::end::Side;
+use super::{Error, Peers};
+use crate::event::eventfd;
+use crate::futex::{Clock, Deadline};
+use crate::sync::{self, Ordering, fence, heavy_fence, light_fence, sleep, spin, wake};
+
+/// A bit of the bell: somebody sleeps on the word itself.
+const ASLEEP: u32 = 1;
+/// A bit of the bell: somebody waits for the eventfd.
+const ARMED: u32 = 2;
+
+/// How a call waits: chosen at each call, on the same ring.
+///
+/// ```
+/// use core::time::Duration;
+/// use linipc_core::ring::Wait;
+///
+/// let wait = Wait::SPIN_THEN_SLEEP.timeout(Duration::from_millis(20));
+/// # let _ = wait;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// For how long to look again and again before sleeping.
+    spin: Duration,
+    deadline: Option<Deadline>,
+}
+
+impl Wait {
+    /// Never sleeps: answers fastest, and takes a CPU. Only with as many CPUs as spinning processes.
+    pub const SPIN: Self = Self::new(Duration::MAX);
+
+    /// Looks for a while, then sleeps: for those who do not know. The while is 100 µs, more than
+    /// twice what it takes to wake a sleeper; it is left out after waits that were longer.
+    pub const SPIN_THEN_SLEEP: Self = Self::new(Duration::from_micros(100));
+
+    /// Sleeps at once.
+    pub const SLEEP: Self = Self::new(Duration::ZERO);
+
+    const fn new(spin: Duration) -> Self {
+        Self {
+            spin,
+            deadline: None,
+        }
+    }
+
+    /// Spins for `spin` at most, then sleeps. What is shorter than the time it takes to wake a
+    /// sleeper, and not zero, can keep both sides sleeping at every turn.
+    pub const fn spin_for(spin: Duration) -> Self {
+        Self::new(spin)
+    }
+
+    /// Waits no longer than until `deadline`: then the call fails with [`Error::TimedOut`].
+    pub const fn until(self, deadline: Deadline) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self
+        }
+    }
+
+    /// Waits no longer than `timeout` from now.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.until(Deadline::after(Clock::Monotonic, timeout))
+    }
+}
+
+/// A sleeper looks after so long whether the peer is alive: twice in the promised 100 ms.
+const LOOK_ASLEEP: Duration = Duration::from_millis(50);
+/// The same of one who spins.
+const LOOK_AWAKE: Duration = Duration::from_millis(10);
+/// How long to sleep without a heavy fence, since then a wake may be missed.
+const NAP: Duration = Duration::from_millis(1);
+/// How often to look before the clock is asked.
+const LOOKS: u32 = 64;
+
+/// What a handle remembers to wait and to wake by.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    /// How long the last waits took, about.
+    recent: Duration,
+    /// Heavy fences do not reach this process: its light ones must be real.
+    unreached: bool,
+    /// What to write to when the other side is armed.
+    event: Option<OwnedFd>,
+}
+
+impl Waiter {
+    pub(crate) fn new() -> Self {
+        Self {
+            recent: Duration::ZERO,
+            unreached: !sync::register(),
+            event: None,
+        }
+    }
+
+    /// What to write to when the other side waits for its eventfd.
+    pub(crate) fn set_event(&mut self, event: OwnedFd) {
+        self.event = Some(event);
+    }
+
+    /// Wakes the other side, if it sleeps. After (R1).
+    #[inline(always)]
+    pub(crate) fn ring(&self, there: &Side) {
+        // (R2) If it comes before (W2), the sleeper's (W3) sees what was published; else (R3) sees
+        // the bit.
+        if self.unreached {
+            fence(Ordering::SeqCst);
+        } else {
+            light_fence();
+        }
+        // (R3) Relaxed: (R2) orders it.
+        if there.bell.0.load(Ordering::Relaxed) != 0 {
+            self.wake(there);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, there: &Side) {
+        // Relaxed: nothing is published by it; the sleeper looks at the ring again.
+        let bits = there.bell.0.swap(0, Ordering::Relaxed);
+        if bits & ASLEEP != 0 {
+            wake(&there.bell.0);
+        }
+        if bits & ARMED != 0
+            && let Some(event) = &self.event
+        {
+            // A full counter has woken its reader already.
+            let _ = eventfd::write(event.as_fd(), 1);
+        }
+    }
+}
+
+/// One end of a ring, as far as waiting knows it.
+pub(crate) trait End {
+    /// Whether that for which the end waits is there: a message, or so many bytes of room. An error
+    /// ends the wait too.
+    fn is_ready(&mut self, need: usize) -> Result<bool, Error>;
+    /// What the end waits by.
+    fn waiter(&mut self) -> &mut Waiter;
+    /// The side on which it sleeps.
+    fn here(&self) -> &Side;
+    /// The side for which it waits, and how many may be there.
+    fn there(&self) -> (&Side, usize);
+}
+
+/// Prepares for a wait for the eventfd: `true` if there is nothing yet, so that it will be written.
+pub(crate) fn arm(end: &mut impl End, need: usize) -> Result<bool, Error> {
+    // (W1), (W2), (W3), with a poll in place of the sleep.
+    end.here().bell.0.fetch_or(ARMED, Ordering::Relaxed);
+    if !heavy_fence() {
+        return Err(Error::System(Errno::NOSYS));
+    }
+    Ok(!end.is_ready(need)?)
+}
+
+/// Waits until the end is ready. It is asked at least once.
+#[cold]
+pub(crate) fn wait(end: &mut impl End, need: usize, how: Wait) -> Result<(), Error> {
+    if end.is_ready(need)? {
+        return Ok(());
+    }
+    // Short waits are not made longer by asking the clock.
+    if how.spin > Duration::ZERO && look(end, need)? {
+        end.waiter().recent /= 2;
+        return Ok(());
+    }
+    let begun = sync::now();
+    let spins = how.spin > Duration::ZERO && end.waiter().recent <= how.spin;
+    if !(spins && spin_until_ready(end, need, how, begun)?) {
+        sleep_until_ready(end, need, how)?;
+    }
+    // A long wait counts as twice the budget, so that a few short ones make up for it.
+    let took = sync::now()
+        .saturating_sub(begun)
+        .min(how.spin.saturating_mul(2));
+    let waiter = end.waiter();
+    waiter.recent = waiter.recent.saturating_add(took) / 2;
+    Ok(())
+}
+
+/// Looks some times, without asking the clock.
+fn look(end: &mut impl End, need: usize) -> Result<bool, Error> {
+    for _ in 0..LOOKS {
+        spin();
+        if end.is_ready(need)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Looks until the end is ready, or the budget is used up: then `false`.
+fn spin_until_ready(
+    end: &mut impl End,
+    need: usize,
+    how: Wait,
+    begun: Duration,
+) -> Result<bool, Error> {
+    let mut looked = begun;
+    loop {
+        if look(end, need)? {
+            return Ok(true);
+        }
+        check_deadline(how)?;
+        let now = sync::now();
+        if now.saturating_sub(begun) >= how.spin {
+            return Ok(false);
+        }
+        if now.saturating_sub(looked) >= LOOK_AWAKE {
+            looked = now;
+            if is_last_of_the_dead(end, need)? {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), Error> {
+    loop {
+        // (W1) Relaxed: (W2) orders it.
+        let bits = end.here().bell.0.fetch_or(ASLEEP, Ordering::Relaxed) | ASLEEP;
+        // (W2) If it comes before (R2), the other side's (R3) sees the bit; else (W3) sees what it
+        // published.
+        let fenced = heavy_fence();
+        // (W3)
+        if end.is_ready(need)? || is_last_of_the_dead(end, need)? {
+            return Ok(());
+        }
+        check_deadline(how)?;
+        let slice = if fenced { LOOK_ASLEEP } else { NAP };
+        let until = sync::earlier(how.deadline, slice);
+        match sleep(&end.here().bell.0, bits, Some(until)) {
+            Ok(()) | Err(Errno::TIMEDOUT) => {}
+            Err(error) => return Err(Error::System(error)),
+        }
+        if end.is_ready(need)? {
+            return Ok(());
+        }
+    }
+}
+
+/// If the other side is dead: whether it left what the end waits for, or [`Error::PeerDead`].
+fn is_last_of_the_dead(end: &mut impl End, need: usize) -> Result<bool, Error> {
+    let (there, limit) = end.there();
+    if there.peers(limit) != Peers::Dead {
+        return Ok(false);
+    }
+    // What it published before it died is seen now.
+    if end.is_ready(need)? {
+        Ok(true)
+    } else {
+        Err(Error::PeerDead)
+    }
+}
+
+fn check_deadline(how: Wait) -> Result<(), Error> {
+    match how.deadline {
+        Some(deadline) if sync::has_passed(deadline) => Err(Error::TimedOut),
+        _ => Ok(()),
+    }
+}

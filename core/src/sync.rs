@@ -1,0 +1,431 @@
+//! What the algorithms in shared memory are made of, and the only file that knows loom.
+//!
+//! Under `cfg(loom)` every name here is one of a model: atomics whose every permitted value is tried,
+//! memory on the heap instead of a mapping, a futex without a kernel, and processes that are dead
+//! if their identity says so. The algorithms do not know which.
+
+#[cfg(loom)]
+pub use model::Heap;
+#[cfg(loom)]
+pub(crate) use model::*;
+#[cfg(not(loom))]
+pub(crate) use real::*;
+
+#[cfg(not(loom))]
+mod real {
+    use core::ptr::NonNull;
+    use core::sync::atomic::compiler_fence;
+
+    use core::time::Duration;
+
+    use rustix::io::Errno;
+    use rustix::thread::{MembarrierCommand, membarrier};
+    use rustix::time::{ClockId, clock_gettime};
+
+    use crate::futex::{Clock, Deadline, Futex};
+    use crate::map::Access;
+    use crate::ring::{AttachError, DATA, Header, Memory, SLACK};
+    use crate::sys::copy::{copy_in, copy_out, prefetch_read, prefetch_write};
+
+    pub(crate) use core::hint::spin_loop as spin;
+    pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+    pub(crate) use crate::ring::identity::is_alive;
+
+    /// A word that processes sleep on.
+    pub(crate) type Word = AtomicU32;
+
+    /// How many may be attached on one side of a ring.
+    pub(crate) const ENDS: usize = 32;
+
+    /// Sleeps while the word is `expected`.
+    pub(crate) fn sleep(
+        word: &Word,
+        expected: u32,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Errno> {
+        match Futex::shared(word).wait(expected, deadline) {
+            Err(Errno::AGAIN) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Wakes all who sleep on the word.
+    pub(crate) fn wake(word: &Word) {
+        // The memory is mapped, and no lock of the kernel's lives there.
+        let _ = Futex::shared(word).wake(u32::MAX);
+    }
+
+    /// Lets [`heavy_fence`]s of all processes reach the threads of this one; whether they do.
+    pub(crate) fn register() -> bool {
+        membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
+    }
+
+    /// The fence of those who publish: free, because [`heavy_fence`] makes it a real one in time.
+    #[inline(always)]
+    pub(crate) fn light_fence() {
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The fence of those who go to sleep: one in this thread, and one in every thread of every
+    /// registered process that runs meanwhile. Whether it could be had.
+    pub(crate) fn heavy_fence() -> bool {
+        fence(Ordering::SeqCst);
+        membarrier(MembarrierCommand::GlobalExpedited).is_ok()
+    }
+
+    /// The time since some moment in the past.
+    pub(crate) fn now() -> Duration {
+        now_by(Clock::Monotonic)
+    }
+
+    fn now_by(clock: Clock) -> Duration {
+        let now = clock_gettime(match clock {
+            Clock::Monotonic => ClockId::Monotonic,
+            Clock::Realtime => ClockId::Realtime,
+        });
+        Duration::try_from(now).unwrap_or_default()
+    }
+
+    /// Whether a deadline has passed.
+    pub(crate) fn has_passed(deadline: Deadline) -> bool {
+        left(deadline).is_zero()
+    }
+
+    fn left(deadline: Deadline) -> Duration {
+        let at = Duration::try_from(deadline.at).unwrap_or_default();
+        at.saturating_sub(now_by(deadline.clock))
+    }
+
+    /// A deadline, or the time that is `slice` from now if that is earlier.
+    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Deadline {
+        match deadline {
+            Some(deadline) if left(deadline) < slice => deadline,
+            _ => Deadline::after(Clock::Monotonic, slice),
+        }
+    }
+
+    /// The header at the beginning of memory that can hold one.
+    pub(crate) fn header_of(memory: &impl Memory) -> Result<NonNull<Header>, AttachError> {
+        let bytes = memory.bytes();
+        if !bytes.access().contains(Access::READ | Access::WRITE) {
+            return Err(AttachError::ReadOnly);
+        }
+        let header = NonNull::new(bytes.as_ptr().cast::<Header>()).ok_or(AttachError::Unaligned)?;
+        if !header.is_aligned() {
+            return Err(AttachError::Unaligned);
+        }
+        if bytes.len() < DATA {
+            return Err(AttachError::TooSmall { needed: DATA });
+        }
+        Ok(header)
+    }
+
+    /// The data of a ring, in memory that can hold so much.
+    pub(crate) fn cells_of(memory: &impl Memory, capacity: u64) -> Result<Cells, AttachError> {
+        let needed = crate::ring::len(capacity)?;
+        let bytes = memory.bytes();
+        if bytes.len() < needed {
+            return Err(AttachError::TooSmall { needed });
+        }
+        let start = bytes.as_ptr().wrapping_add(DATA);
+        let start = NonNull::new(start).ok_or(AttachError::Unaligned)?;
+        const _: () = assert!(DATA % 64 == 0 && SLACK == 64);
+        // INVARIANT: `len` counts the capacity, its half and the slack, and is a power of two's.
+        Ok(Cells {
+            start,
+            mask: capacity - 1,
+        })
+    }
+
+    /// The places of fields, which are a format between processes.
+    macro_rules! layout {
+        (
+            $header:ident: size $size:literal, align $align:literal;
+            $($type:ident { $($field:ident: $at:literal),* })*
+        ) => {
+            ::static_assertions::const_assert_eq!(size_of::<$header>(), $size);
+            ::static_assertions::const_assert_eq!(align_of::<$header>(), $align);
+            $($(::static_assertions::const_assert_eq!(::core::mem::offset_of!($type, $field), $at);)*)*
+        };
+    }
+    pub(crate) use layout;
+
+    /// The data of a ring, addressed by position: where in its endless stream a byte is.
+    ///
+    /// # Invariants
+    ///
+    /// For the life of the value, `mask + 1 + mask.div_ceil(2) + SLACK` bytes at `start`, which is a
+    /// multiple of 64, are mapped for reading and writing; `mask + 1` is a power of two.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Cells {
+        start: NonNull<u8>,
+        mask: u64,
+    }
+
+    // SAFETY: All accesses are atomic, or copies that may race; see `crate::shared::SharedBytes`.
+    unsafe impl Send for Cells {}
+    // SAFETY: As for `Send`.
+    unsafe impl Sync for Cells {}
+
+    impl Cells {
+        /// The address of a position.
+        #[inline(always)]
+        pub(crate) fn at(&self, position: u64) -> *mut u8 {
+            self.start
+                .as_ptr()
+                .wrapping_add((position & self.mask) as usize)
+        }
+
+        /// The word at a position, which is a multiple of 8.
+        #[inline(always)]
+        pub(crate) fn word(&self, position: u64) -> &AtomicU64 {
+            let word = self.at(position & !7);
+            // SAFETY: The word is mapped (the type's invariant) and aligned, since `start` and the
+            // position are; it is reached by atomic accesses and racing copies only.
+            unsafe { AtomicU64::from_ptr(word.cast()) }
+        }
+
+        /// Asks for the cache line at a position, to read it soon.
+        #[inline(always)]
+        pub(crate) fn prefetch_read(&self, position: u64) {
+            prefetch_read(self.at(position));
+        }
+
+        /// Asks for the cache line at a position, to write it soon.
+        #[inline(always)]
+        pub(crate) fn prefetch_write(&self, position: u64) {
+            prefetch_write(self.at(position));
+        }
+
+        /// Copies `len` bytes to `offset` behind the record that begins at a position, past the end
+        /// of the capacity if need be.
+        ///
+        /// # Safety
+        ///
+        /// `from` is valid for reads of `len` bytes; `offset + len` is at most half of the capacity
+        /// and 8.
+        #[inline(always)]
+        pub(crate) unsafe fn write(
+            &self,
+            position: u64,
+            offset: usize,
+            from: *const u8,
+            len: usize,
+        ) {
+            let to = self.at(position & !7).wrapping_add(offset);
+            // SAFETY: A record begins 8 bytes before the end of the capacity or earlier, so what is
+            // within half of the capacity and 8 from there is mapped (the type's invariant).
+            unsafe { copy_in(from, to, len) }
+        }
+
+        /// Copies `len` bytes from `offset` behind the record that begins at a position.
+        ///
+        /// # Safety
+        ///
+        /// `to` is valid for writes of `len` bytes; the rest as of [`Cells::write`].
+        #[inline(always)]
+        pub(crate) unsafe fn read(&self, position: u64, offset: usize, to: *mut u8, len: usize) {
+            let from = self.at(position & !7).wrapping_add(offset);
+            // SAFETY: As in `write`.
+            unsafe { copy_out(from, to, len) }
+        }
+    }
+}
+
+#[cfg(loom)]
+mod model {
+    extern crate std;
+
+    use self::std::sync::Arc;
+    use self::std::vec::Vec;
+    use core::ptr::NonNull;
+    use core::time::Duration;
+
+    use loom::sync::{Condvar, Mutex};
+    use rustix::io::Errno;
+
+    use crate::futex::Deadline;
+    use crate::map::Access;
+    use crate::ring::{AttachError, Header, Memory};
+    use crate::shared::SharedBytes;
+
+    pub(crate) use loom::hint::spin_loop as spin;
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+    pub(crate) const ENDS: usize = 2;
+
+    /// An identity that is dead.
+    pub(crate) const DEAD: u64 = 1 << 63;
+
+    pub(crate) fn is_alive(identity: u64) -> bool {
+        identity & DEAD == 0
+    }
+
+    /// A futex: whoever sleeps looks at the value under the lock that whoever wakes takes.
+    #[derive(Debug)]
+    pub(crate) struct Word {
+        value: AtomicU32,
+        lock: Mutex<()>,
+        sleepers: Condvar,
+    }
+
+    impl Word {
+        pub(crate) fn new(value: u32) -> Self {
+            Self {
+                value: AtomicU32::new(value),
+                lock: Mutex::new(()),
+                sleepers: Condvar::new(),
+            }
+        }
+    }
+
+    impl core::ops::Deref for Word {
+        type Target = AtomicU32;
+
+        fn deref(&self) -> &AtomicU32 {
+            &self.value
+        }
+    }
+
+    pub(crate) fn sleep(word: &Word, expected: u32, _: Option<Deadline>) -> Result<(), Errno> {
+        let held = word.lock.lock().unwrap();
+        if word.load(Ordering::Relaxed) == expected {
+            drop(word.sleepers.wait(held).unwrap());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wake(word: &Word) {
+        let _held = word.lock.lock().unwrap();
+        word.sleepers.notify_all();
+    }
+
+    pub(crate) fn register() -> bool {
+        true
+    }
+
+    pub(crate) fn light_fence() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn heavy_fence() -> bool {
+        fence(Ordering::SeqCst);
+        true
+    }
+
+    pub(crate) fn now() -> Duration {
+        Duration::ZERO
+    }
+
+    pub(crate) fn has_passed(_: Deadline) -> bool {
+        false
+    }
+
+    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Deadline {
+        deadline.unwrap_or_else(|| Deadline::after(crate::futex::Clock::Monotonic, Duration::ZERO))
+    }
+
+    macro_rules! layout {
+        ($($layout:tt)*) => {};
+    }
+    pub(crate) use layout;
+
+    /// A ring's memory, on the heap.
+    #[derive(Debug, Clone)]
+    pub struct Heap(Arc<Parts>);
+
+    #[derive(Debug)]
+    struct Parts {
+        header: Header,
+        cells: Cells,
+    }
+
+    impl Heap {
+        /// Memory for a ring with `capacity` bytes of data.
+        #[allow(clippy::new_without_default)]
+        pub fn new(capacity: u64) -> Self {
+            let words = (0..capacity / 4).map(|_| AtomicU64::new(0)).collect();
+            let cells = Cells {
+                words: Arc::new(words),
+                mask: capacity - 1,
+            };
+            Self(Arc::new(Parts {
+                header: Header::new(),
+                cells,
+            }))
+        }
+    }
+
+    // SAFETY: No bytes of it are ever reached: `header_of` and `cells_of` know what the address is.
+    unsafe impl Memory for Heap {
+        fn bytes(&self) -> SharedBytes<'_> {
+            let parts = NonNull::from(&*self.0).cast();
+            // SAFETY: The parts live as long as `self`.
+            unsafe { SharedBytes::from_raw(parts, size_of::<Parts>(), Access::empty()) }
+        }
+    }
+
+    fn parts(memory: &impl Memory) -> &Parts {
+        // SAFETY: All memory of a model is a `Heap`.
+        unsafe { &*memory.bytes().as_ptr().cast::<Parts>() }
+    }
+
+    pub(crate) fn header_of(memory: &impl Memory) -> Result<NonNull<Header>, AttachError> {
+        Ok(NonNull::from(&parts(memory).header))
+    }
+
+    pub(crate) fn cells_of(memory: &impl Memory, _: u64) -> Result<Cells, AttachError> {
+        Ok(parts(memory).cells.clone())
+    }
+
+    /// Words on the heap, with the same addresses as in a mapping.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Cells {
+        words: Arc<Vec<AtomicU64>>,
+        mask: u64,
+    }
+
+    impl Cells {
+        pub(crate) fn prefetch_read(&self, _: u64) {}
+
+        pub(crate) fn prefetch_write(&self, _: u64) {}
+
+        pub(crate) fn at(&self, _: u64) -> *mut u8 {
+            unimplemented!("models copy")
+        }
+
+        pub(crate) fn word(&self, position: u64) -> &AtomicU64 {
+            &self.words[(position & self.mask) as usize / 8]
+        }
+
+        fn words_at(&self, position: u64, offset: usize) -> impl Iterator<Item = &AtomicU64> {
+            self.words[((position & self.mask) as usize + offset) / 8..].iter()
+        }
+
+        pub(crate) unsafe fn write(
+            &self,
+            position: u64,
+            offset: usize,
+            from: *const u8,
+            len: usize,
+        ) {
+            // SAFETY: The caller's promise.
+            let bytes = unsafe { core::slice::from_raw_parts(from, len) };
+            for (bytes, word) in bytes.chunks(8).zip(self.words_at(position, offset)) {
+                let mut value = [0; 8];
+                value[..bytes.len()].copy_from_slice(bytes);
+                word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+            }
+        }
+
+        pub(crate) unsafe fn read(&self, position: u64, offset: usize, to: *mut u8, len: usize) {
+            for (at, word) in (0..len).step_by(8).zip(self.words_at(position, offset)) {
+                let value = word.load(Ordering::Relaxed).to_le_bytes();
+                let left = (len - at).min(8);
+                // SAFETY: The caller's promise: `at + left` is at most `len`.
+                unsafe { to.add(at).copy_from_nonoverlapping(value.as_ptr(), left) };
+            }
+        }
+    }
+}
