@@ -202,6 +202,7 @@ pub struct Counters {
 }
 
 impl Progress {
+    #[allow(dead_code, reason = "mappings are formatted; models make theirs")]
     fn new() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
@@ -242,6 +243,7 @@ impl Progress {
 
 impl Header {
     /// Nothing.
+    #[allow(dead_code, reason = "mappings are formatted; models make theirs")]
     pub(crate) fn new() -> Self {
         Self {
             magic: AtomicU64::new(0),

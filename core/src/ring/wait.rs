@@ -56,7 +56,7 @@ impl Wait {
     pub const SPIN: Self = Self::new(Duration::MAX);
 
     /// Looks for a while, then sleeps: for those who do not know. The while is 100 µs, more than
-    /// twice what it takes to wake a sleeper; it is left out after waits that were longer.
+    /// twice what it takes to wake a sleeper. Where that was in vain, most waits leave it out.
     pub const SPIN_THEN_SLEEP: Self = Self::new(Duration::from_micros(100));
 
     /// Sleeps at once.
@@ -95,14 +95,18 @@ const LOOK_ASLEEP: Duration = Duration::from_millis(50);
 const LOOK_AWAKE: Duration = Duration::from_millis(10);
 /// How long to sleep without a heavy fence, since then a wake may be missed.
 const NAP: Duration = Duration::from_millis(1);
+/// After so many vain spins in a row, one wait in `1 << VAIN` tries again.
+const VAIN: u32 = 6;
 /// How often to look before the clock is asked.
 const LOOKS: u32 = 64;
 
 /// What a handle remembers to wait and to wake by.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    /// How long the last waits took, about.
-    recent: Duration,
+    /// How often in a row spinning was in vain, up to [`VAIN`].
+    vain: u32,
+    /// How many waits are not to spin.
+    skip: u32,
     /// Heavy fences do not reach this process: its light ones must be real.
     unreached: bool,
     /// What to write to when the other side is armed.
@@ -112,10 +116,29 @@ pub(crate) struct Waiter {
 impl Waiter {
     pub(crate) fn new() -> Self {
         Self {
-            recent: Duration::ZERO,
+            vain: 0,
+            skip: 0,
             unreached: !sync::register(),
             event: None,
         }
+    }
+
+    /// Whether this wait may spin. Where spinning is in vain, because the other side is slow or needs
+    /// this very CPU, fewer and fewer do; where it is not, all.
+    fn may_spin(&mut self) -> bool {
+        match self.skip.checked_sub(1) {
+            Some(skip) => {
+                self.skip = skip;
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Remembers whether spinning found something.
+    fn spun(&mut self, found: bool) {
+        self.vain = if found { 0 } else { (self.vain + 1).min(VAIN) };
+        self.skip = (1 << self.vain) - 1;
     }
 
     /// What to write to when the other side waits for its eventfd.
@@ -184,23 +207,15 @@ pub(crate) fn wait(end: &mut impl End, need: usize, how: Wait) -> Result<(), Err
     if end.is_ready(need)? {
         return Ok(());
     }
-    // Short waits are not made longer by asking the clock.
-    if how.spin > Duration::ZERO && look(end, need)? {
-        end.waiter().recent /= 2;
-        return Ok(());
+    let spins = how.spin == Duration::MAX || end.waiter().may_spin();
+    if spins && how.spin > Duration::ZERO {
+        let found = spin_until_ready(end, need, how)?;
+        end.waiter().spun(found);
+        if found {
+            return Ok(());
+        }
     }
-    let begun = sync::now();
-    let spins = how.spin > Duration::ZERO && end.waiter().recent <= how.spin;
-    if !(spins && spin_until_ready(end, need, how, begun)?) {
-        sleep_until_ready(end, need, how)?;
-    }
-    // A long wait counts as twice the budget, so that a few short ones make up for it.
-    let took = sync::now()
-        .saturating_sub(begun)
-        .min(how.spin.saturating_mul(2));
-    let waiter = end.waiter();
-    waiter.recent = waiter.recent.saturating_add(took) / 2;
-    Ok(())
+    sleep_until_ready(end, need, how)
 }
 
 /// Looks some times, without asking the clock.
@@ -215,12 +230,12 @@ fn look(end: &mut impl End, need: usize) -> Result<bool, Error> {
 }
 
 /// Looks until the end is ready, or the budget is used up: then `false`.
-fn spin_until_ready(
-    end: &mut impl End,
-    need: usize,
-    how: Wait,
-    begun: Duration,
-) -> Result<bool, Error> {
+fn spin_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<bool, Error> {
+    // Short waits are not made longer by asking the clock.
+    if look(end, need)? {
+        return Ok(true);
+    }
+    let begun = sync::now();
     let mut looked = begun;
     loop {
         if look(end, need)? {
