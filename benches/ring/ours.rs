@@ -45,10 +45,10 @@ fn spin<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> T {
 pub(crate) struct Spsc<const N: usize>(Memory);
 
 #[derive(Debug)]
-pub(crate) struct SpscSender(Producer<Trusted<Memory>>);
+pub(crate) struct SpscSender<const N: usize>(Producer<Trusted<Memory>>);
 
 #[derive(Debug)]
-pub(crate) struct SpscReceiver(Consumer<Trusted<Memory>>);
+pub(crate) struct SpscReceiver<const N: usize>(Consumer<Trusted<Memory>>);
 
 fn trusted(memory: Memory) -> Trusted<Memory> {
     // SAFETY: Only the contestant's two ends use the memory.
@@ -56,37 +56,40 @@ fn trusted(memory: Memory) -> Trusted<Memory> {
 }
 
 impl<const N: usize> Channel for Spsc<N> {
-    type Sender = SpscSender;
-    type Receiver = SpscReceiver;
+    type Sender = SpscSender<N>;
+    type Receiver = SpscReceiver<N>;
 
     fn create(memory: Memory, slots: usize) -> Self {
         Self(create::<N>(memory, Kind::Spsc, slots))
     }
 
-    fn sender(&self) -> SpscSender {
+    fn sender(&self) -> SpscSender<N> {
         SpscSender(Producer::attach(trusted(self.0)).unwrap())
     }
 
-    fn receiver(&self) -> SpscReceiver {
+    fn receiver(&self) -> SpscReceiver<N> {
         SpscReceiver(Consumer::attach(trusted(self.0)).unwrap())
     }
 }
 
-impl Sender for SpscSender {
+impl<const N: usize> Sender for SpscSender<N> {
     #[inline]
     fn send(&mut self, message: &[u8]) {
-        spin(|| self.0.try_push(message));
+        let message: &[u8; N] = message.try_into().unwrap();
+        spin(|| self.0.try_push_value(message));
     }
 }
 
-impl Receiver for SpscReceiver {
+impl<const N: usize> Receiver for SpscReceiver<N> {
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> usize {
-        spin(|| self.0.try_pop(into))
+        let into: &mut [u8; N] = into.try_into().unwrap();
+        spin(|| self.0.try_pop_exact(into));
+        N
     }
 }
 
-impl<const N: usize> SendBatch<N> for SpscSender {
+impl<const N: usize> SendBatch<N> for SpscSender<N> {
     #[inline]
     fn send_batch(&mut self, messages: &[[u8; N]]) {
         let mut sent = 0;
@@ -104,7 +107,7 @@ impl<const N: usize> SendBatch<N> for SpscSender {
     }
 }
 
-impl<const N: usize> ReceiveBatch<N> for SpscReceiver {
+impl<const N: usize> ReceiveBatch<N> for SpscReceiver<N> {
     #[inline]
     fn receive_batch(&mut self, into: &mut [[u8; N]]) -> usize {
         loop {
@@ -113,7 +116,8 @@ impl<const N: usize> ReceiveBatch<N> for SpscReceiver {
             for message in into.iter_mut() {
                 match batch.try_next() {
                     Ok(next) => next.read(0, message).unwrap(),
-                    Err(Error::Empty) => break,
+                    // The sender may be done before the last batch is full.
+                    Err(Error::Empty | Error::Closed) => break,
                     Err(error) => panic!("{error}"),
                 }
                 received += 1;
@@ -127,7 +131,7 @@ impl<const N: usize> ReceiveBatch<N> for SpscReceiver {
     }
 }
 
-impl SendInPlace for SpscSender {
+impl<const N: usize> SendInPlace for SpscSender<N> {
     #[inline]
     fn send_in_place(&mut self, len: usize, fill: impl FnOnce(*mut u8)) {
         loop {
@@ -143,7 +147,7 @@ impl SendInPlace for SpscSender {
     }
 }
 
-impl ReceiveInPlace for SpscReceiver {
+impl<const N: usize> ReceiveInPlace for SpscReceiver<N> {
     #[inline]
     fn receive_in_place<R>(&mut self, read: impl FnOnce(*const u8, usize) -> R) -> R {
         loop {

@@ -107,6 +107,9 @@ pub struct Consumer<M: Memory> {
     ring: Ring<M>,
     /// Where the next record begins.
     head: u64,
+    /// Bytes since the ring was last seen empty, up to [`AHEAD`]: at least so many are there, as far
+    /// as one can tell.
+    run: u64,
     slot: Slot,
 }
 
@@ -345,7 +348,7 @@ impl<M: Memory> Producer<M> {
         // INVARIANT: (P4) cleared the header at the new tail; the room began at the old one.
         *tail = end;
         *room -= size;
-        ring.cells.prefetch_write(end.wrapping_add(AHEAD));
+        ring.cells.prefetch_write(end.wrapping_add(size.max(AHEAD)));
         // (P6)
         ring.waiter.ring(&ring.header().consumers);
     }
@@ -364,6 +367,7 @@ impl<M: Memory> Consumer<M> {
         let mut consumer = Self {
             ring,
             head: 0,
+            run: 0,
             slot,
         };
         // Relaxed: (E3) orders the consumers.
@@ -455,6 +459,25 @@ impl<M: Memory> Consumer<M> {
         Ok(unsafe { value.assume_init() })
     }
 
+    /// Copies the next message into a plain value. Of a large one this is faster than
+    /// [`Consumer::try_pop_value`], whose result is moved.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_pop_value`].
+    #[inline]
+    pub fn try_pop_exact<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
+        let message = self.try_peek()?;
+        if message.len() != size_of::<T>() {
+            return Err(Error::BufferLen {
+                message: message.len(),
+            });
+        }
+        message.message().copy_to((&raw mut *value).cast());
+        message.release();
+        Ok(())
+    }
+
     /// Waits until there is a message.
     ///
     /// # Errors
@@ -508,7 +531,7 @@ impl<M: Memory> Consumer<M> {
 
     /// (C1), (C2): the length of the message at a position.
     #[inline(always)]
-    fn observe(&self, at: u64) -> Result<u64, Error> {
+    fn observe(&mut self, at: u64) -> Result<u64, Error> {
         // (C1) What the header speaks of is visible now. It is read once.
         let word = self.ring.cells.word(at).load(Ordering::Acquire);
         // (C2)
@@ -519,7 +542,8 @@ impl<M: Memory> Consumer<M> {
     }
 
     #[cold]
-    fn why_not(&self, word: u64, at: u64) -> Error {
+    fn why_not(&mut self, word: u64, at: u64) -> Error {
+        self.run = 0;
         if word != 0 {
             return Error::Corrupt;
         }
@@ -536,8 +560,12 @@ impl<M: Memory> Consumer<M> {
     /// (C4), (C5) for all before a position.
     #[inline(always)]
     fn release(&mut self, end: u64, messages: u64, bytes: u64) {
-        let Self { ring, head, .. } = self;
+        let Self {
+            ring, head, run, ..
+        } = self;
+        *run = (*run + end.wrapping_sub(*head)).min(AHEAD);
         *head = end;
+        ring.cells.prefetch_read(end.wrapping_add(*run));
         ring.counted.messages += messages;
         ring.counted.bytes += bytes;
         let header = ring.header();

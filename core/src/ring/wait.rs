@@ -96,7 +96,7 @@ const LOOK_AWAKE: Duration = Duration::from_millis(10);
 /// How long to sleep without a heavy fence, since then a wake may be missed.
 const NAP: Duration = Duration::from_millis(1);
 /// After so many vain spins in a row, one wait in `1 << VAIN` tries again.
-const VAIN: u32 = 6;
+const VAIN: u32 = 8;
 /// How often to look before the clock is asked.
 const LOOKS: u32 = 64;
 
@@ -263,18 +263,21 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
         // published.
         let fenced = heavy_fence();
         // (W3)
-        if end.is_ready(need)? || is_last_of_the_dead(end, need)? {
+        if end.is_ready(need)? {
             return Ok(());
         }
         check_deadline(how)?;
         let slice = if fenced { LOOK_ASLEEP } else { NAP };
         let until = sync::earlier(how.deadline, slice);
-        match sleep(&end.here().bell.0, bits, Some(until)) {
-            Ok(()) | Err(Errno::TIMEDOUT) => {}
-            Err(error) => return Err(Error::System(error)),
-        }
+        let woken = sleep(&end.here().bell.0, bits, Some(until));
         if end.is_ready(need)? {
             return Ok(());
+        }
+        match woken {
+            Ok(()) => {}
+            Err(Errno::TIMEDOUT) if is_last_of_the_dead(end, need)? => return Ok(()),
+            Err(Errno::TIMEDOUT) => {}
+            Err(error) => return Err(Error::System(error)),
         }
     }
 }

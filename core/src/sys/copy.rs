@@ -4,9 +4,10 @@
 //! made of accesses that the compiler does not see through: assembly on x86_64, relaxed atomics
 //! elsewhere. What they read while a peer writes may be torn, and is nothing worse.
 //!
-//! On x86_64 there is a second reason. Some processors run `rep movsb`, and the `memcpy` of C
+//! On x86_64 there is a second reason. Long copies are fastest by `rep movsb`, which takes whole lines
+//! without reading what it overwrites. But some processors run it, and so the `memcpy` of C
 //! libraries, twenty times slower when the destination lies a few bytes past the source modulo
-//! 4096. Loads and stores of 16 bytes do not (`benches/ring.rs` copies to and from such places).
+//! 4096. Such copies are made by loads and stores of 16 bytes (`benches/ring.rs` has all alignments).
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use words::{copy_in, copy_out};
@@ -39,6 +40,8 @@ prefetch!(prefetch_write, "prefetchw", "write");
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use core::arch::asm;
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    use core::sync::atomic::{AtomicU8, Ordering};
 
     /// Copies of one load and one store of a register's width.
     macro_rules! unit {
@@ -69,12 +72,6 @@ mod x86_64 {
         "mov {unit}, [{from}]",
         "mov [{to}], {unit}"
     );
-    unit!(
-        copy2,
-        reg,
-        "movzx {unit:e}, word ptr [{from}]",
-        "mov [{to}], {unit:x}"
-    );
     unit!(copy4, reg, "mov {unit:e}, [{from}]", "mov [{to}], {unit:e}");
     unit!(copy8, reg, "mov {unit}, [{from}]", "mov [{to}], {unit}");
     unit!(
@@ -85,6 +82,8 @@ mod x86_64 {
     );
 
     /// Copies `len` bytes. What is no multiple of a unit ends with a unit that overlaps the one before.
+    ///
+    /// Where the length is known, what is inlined is a few moves; where it is not, little more.
     ///
     /// # Safety
     ///
@@ -98,47 +97,91 @@ mod x86_64 {
                 unsafe { $unit(from.wrapping_add(at), to.wrapping_add(at)) }
             }};
         }
-        match len {
-            0 => {}
-            1 => at!(copy1, 0),
-            2 => at!(copy2, 0),
-            3 => {
-                at!(copy2, 0);
-                at!(copy1, 2);
+        if len > SHORT {
+            // SAFETY: The caller's promise.
+            unsafe { copy_lines(from, to, len) };
+        } else if len >= 16 {
+            let last = len - 16;
+            let mut done = 0;
+            while done < last {
+                at!(copy16, done);
+                done += 16;
             }
-            4 => at!(copy4, 0),
-            8 => at!(copy8, 0),
-            16 => at!(copy16, 0),
-            5..8 => {
-                at!(copy4, 0);
-                at!(copy4, len - 4);
-            }
-            9..16 => {
-                at!(copy8, 0);
+            at!(copy16, last);
+        } else if len >= 8 {
+            at!(copy8, 0);
+            if len > 8 {
                 at!(copy8, len - 8);
             }
-            17..=32 => {
-                at!(copy16, 0);
-                at!(copy16, len - 16);
-            }
-            33..=64 => {
-                at!(copy16, 0);
-                at!(copy16, 16);
-                at!(copy16, len - 32);
-                at!(copy16, len - 16);
-            }
-            // SAFETY: The caller's promise.
-            _ => unsafe { copy_long(from, to, len) },
+        } else if len >= 4 {
+            at!(copy4, 0);
+            at!(copy4, len - 4);
+        } else if len > 0 {
+            at!(copy1, 0);
+            at!(copy1, len / 2);
+            at!(copy1, len - 1);
         }
     }
 
-    /// [`copy`] of more than 64 bytes.
+    /// Up to this length a copy is made without a call.
+    const SHORT: usize = 128;
+
+    /// From this length on `rep movsb` pays for its start.
+    const LONG: usize = 4096;
+
+    /// Whether this processor is fast at `rep movsb` (ERMS): asked once, since cpuid is slow under a
+    /// hypervisor.
+    fn has_fast_strings() -> bool {
+        const NOT_ASKED: u8 = 0;
+        const NO: u8 = 1;
+        const YES: u8 = 2;
+        static ANSWER: AtomicU8 = AtomicU8::new(NOT_ASKED);
+        // Relaxed: it publishes nothing, and who does not see it asks again.
+        match ANSWER.load(Ordering::Relaxed) {
+            NOT_ASKED => {
+                let max = __cpuid(0).eax;
+                let has = max >= 7 && __cpuid_count(7, 0).ebx & 1 << 9 != 0;
+                ANSWER.store(if has { YES } else { NO }, Ordering::Relaxed);
+                has
+            }
+            answer => answer == YES,
+        }
+    }
+
+    /// [`copy`] of at least [`LONG`] bytes by `rep movsb`.
     ///
     /// # Safety
     ///
     /// As for [`copy`].
-    #[inline]
-    unsafe fn copy_long(from: *const u8, to: *mut u8, len: usize) {
+    unsafe fn copy_string(from: *const u8, to: *mut u8, len: usize) {
+        // The first line may be a part of one.
+        // SAFETY: There are more than 64 bytes.
+        unsafe { copy(from, to, 64) };
+        let done = to.align_offset(64).wrapping_sub(1) % 64 + 1;
+        // SAFETY: `done` is from 1 to 64, and the 64 bytes before are copied.
+        unsafe {
+            asm!(
+                "rep movsb",
+                inout("rsi") from.wrapping_add(done) => _,
+                inout("rdi") to.wrapping_add(done) => _,
+                inout("rcx") len - done => _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// [`copy`] of more than [`SHORT`] bytes: 64 at a time, or a long one by the fastest way.
+    ///
+    /// # Safety
+    ///
+    /// As for [`copy`].
+    #[inline(never)]
+    unsafe fn copy_lines(from: *const u8, to: *mut u8, len: usize) {
+        let past = to.addr().wrapping_sub(from.addr()) % 4096;
+        if len >= LONG && !(1..=64).contains(&past) && has_fast_strings() {
+            // SAFETY: The caller's promise.
+            return unsafe { copy_string(from, to, len) };
+        }
         let last = len - 64;
         // SAFETY: The caller's promise: the loop copies 64 bytes at each place before `last`, and
         // what follows it 64 at `last`.
