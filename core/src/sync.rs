@@ -134,7 +134,7 @@ mod real {
         // INVARIANT: `len` counts the capacity, its half and the slack, and is a power of two's.
         Ok(Cells {
             start,
-            mask: capacity - 1,
+            mask: capacity - 8,
         })
     }
 
@@ -155,11 +155,13 @@ mod real {
     ///
     /// # Invariants
     ///
-    /// For the life of the value, `mask + 1 + mask.div_ceil(2) + SLACK` bytes at `start`, which is a
-    /// multiple of 64, are mapped for reading and writing; `mask + 1` is a power of two.
+    /// For the life of the value, a [`Header`] lies before `start`, which is a multiple of 64, and as many
+    /// bytes as [`crate::ring::len`] counts for the capacity from there on; all are mapped for reading and
+    /// writing. `mask` is the capacity, a power of two, less 8.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Cells {
         start: NonNull<u8>,
+        /// What is left of a position in the address of its word.
         mask: u64,
     }
 
@@ -169,7 +171,15 @@ mod real {
     unsafe impl Sync for Cells {}
 
     impl Cells {
-        /// The address of a position.
+        /// The header before the data.
+        #[inline(always)]
+        pub(crate) fn header(&self) -> &Header {
+            let header = self.start.as_ptr().wrapping_sub(DATA).cast::<Header>();
+            // SAFETY: It is mapped and aligned (the type's invariant), and reached by atomics only.
+            unsafe { &*header }
+        }
+
+        /// The address of a position's word.
         #[inline(always)]
         pub(crate) fn at(&self, position: u64) -> *mut u8 {
             self.start
@@ -177,12 +187,12 @@ mod real {
                 .wrapping_add((position & self.mask) as usize)
         }
 
-        /// The word at a position, which is a multiple of 8.
+        /// The word at a position.
         #[inline(always)]
         pub(crate) fn word(&self, position: u64) -> &AtomicU64 {
-            let word = self.at(position & !7);
-            // SAFETY: The word is mapped (the type's invariant) and aligned, since `start` and the
-            // position are; it is reached by atomic accesses and racing copies only.
+            let word = self.at(position);
+            // SAFETY: The word is mapped (the type's invariant) and aligned, since `start` is and
+            // the mask ends in three zeros; it is reached by atomic accesses and racing copies only.
             unsafe { AtomicU64::from_ptr(word.cast()) }
         }
 
@@ -213,7 +223,15 @@ mod real {
             from: *const u8,
             len: usize,
         ) {
-            let to = self.at(position & !7).wrapping_add(offset);
+            let to = self.at(position).wrapping_add(offset);
+            if len == 8 && offset % 8 == 0 {
+                // SAFETY: The caller's promise.
+                let word = unsafe { from.cast::<u64>().read_unaligned() };
+                // SAFETY: As below; `to` is aligned, since the position's word and the offset are.
+                let to = unsafe { AtomicU64::from_ptr(to.cast()) };
+                // Relaxed: the caller publishes it.
+                return to.store(word, Ordering::Relaxed);
+            }
             // SAFETY: A record begins 8 bytes before the end of the capacity or earlier, so what is
             // within half of the capacity and 8 from there is mapped (the type's invariant).
             unsafe { copy_in(from, to, len) }
@@ -226,7 +244,15 @@ mod real {
         /// `to` is valid for writes of `len` bytes; the rest as of [`Cells::write`].
         #[inline(always)]
         pub(crate) unsafe fn read(&self, position: u64, offset: usize, to: *mut u8, len: usize) {
-            let from = self.at(position & !7).wrapping_add(offset);
+            let from = self.at(position).wrapping_add(offset);
+            if len == 8 && offset % 8 == 0 {
+                // SAFETY: As in `write`.
+                let from = unsafe { AtomicU64::from_ptr(from.cast()) };
+                // Relaxed: the caller has acquired it.
+                let word = from.load(Ordering::Relaxed);
+                // SAFETY: The caller's promise.
+                return unsafe { to.cast::<u64>().write_unaligned(word) };
+            }
             // SAFETY: As in `write`.
             unsafe { copy_out(from, to, len) }
         }
@@ -347,8 +373,9 @@ mod model {
         pub fn new(capacity: u64) -> Self {
             let words = (0..capacity / 4).map(|_| AtomicU64::new(0)).collect();
             let cells = Cells {
+                header: None,
                 words: Arc::new(words),
-                mask: capacity - 1,
+                mask: capacity - 8,
             };
             Self(Arc::new(Parts {
                 header: Header::new(),
@@ -376,17 +403,33 @@ mod model {
     }
 
     pub(crate) fn cells_of(memory: &impl Memory, _: u64) -> Result<Cells, AttachError> {
-        Ok(parts(memory).cells.clone())
+        let parts = parts(memory);
+        Ok(Cells {
+            header: Some(NonNull::from(&parts.header)),
+            words: parts.cells.words.clone(),
+            mask: parts.cells.mask,
+        })
     }
 
     /// Words on the heap, with the same addresses as in a mapping.
     #[derive(Debug, Clone)]
     pub(crate) struct Cells {
+        header: Option<NonNull<Header>>,
         words: Arc<Vec<AtomicU64>>,
         mask: u64,
     }
 
+    // SAFETY: The header is shared by atomics, and lives in a `Heap` that the handle keeps.
+    unsafe impl Send for Cells {}
+    // SAFETY: As for `Send`.
+    unsafe impl Sync for Cells {}
+
     impl Cells {
+        pub(crate) fn header(&self) -> &Header {
+            // SAFETY: `cells_of` took it from the heap that the handle keeps.
+            unsafe { self.header.unwrap().as_ref() }
+        }
+
         pub(crate) fn prefetch_read(&self, _: u64) {}
 
         pub(crate) fn prefetch_write(&self, _: u64) {}

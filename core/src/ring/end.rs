@@ -12,7 +12,7 @@
 
 use super::AttachError;
 use super::identity::pid_of;
-use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout};
+use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout, register};
 
 /// Nobody has been in this slot yet.
 const NOBODY: u64 = 0;
@@ -43,11 +43,13 @@ pub(crate) struct Side {
     slots: [AtomicU64; ENDS],
     /// How often each slot was entered, modulo 2¹⁶ in use.
     generations: [AtomicU32; ENDS],
+    /// 1 if heavy fences did not reach all who have been here.
+    unreached: AtomicU32,
 }
 
 layout! {
     Side: size 512, align 128;
-    Side { bell: 0, slots: 64, generations: 320 }
+    Side { bell: 0, slots: 64, generations: 320, unreached: 448 }
 }
 
 /// A value on a cache line of its own.
@@ -71,6 +73,7 @@ impl Side {
             bell: Line(Word::new(0)),
             slots: core::array::from_fn(|_| AtomicU64::new(NOBODY)),
             generations: core::array::from_fn(|_| AtomicU32::new(0)),
+            unreached: AtomicU32::new(0),
         }
     }
 
@@ -81,10 +84,21 @@ impl Side {
         for slot in &self.slots {
             slot.store(NOBODY, Ordering::Relaxed);
         }
+        self.unreached.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a wake from this side may be missed.
+    pub(crate) fn is_unreached(&self) -> bool {
+        // Relaxed: who sees it late sleeps longer, once.
+        self.unreached.load(Ordering::Relaxed) != 0
     }
 
     /// Takes one of the first `limit` slots, of nobody or of a dead one.
     pub(crate) fn enter(&self, limit: usize, me: u64) -> Result<Slot, AttachError> {
+        if !register() {
+            // Relaxed: who sees it late sleeps longer, once.
+            self.unreached.store(1, Ordering::Relaxed);
+        }
         let mut owner = 0;
         for (index, slot) in self.slots.iter().enumerate().take(limit) {
             let old = slot.load(Ordering::Relaxed);

@@ -89,7 +89,6 @@
 use core::error;
 use core::ffi::CStr;
 use core::fmt;
-use core::ptr::NonNull;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -408,10 +407,11 @@ pub unsafe trait Memory {
 /// A ring's memory, checked: the part of a handle that is the same for all.
 #[derive(Debug)]
 pub(crate) struct Ring<M> {
-    header: NonNull<Header>,
     pub(crate) cells: Cells,
     /// In bytes (of [`items`]: in items).
     pub(crate) capacity: u64,
+    /// The length of the longest message.
+    pub(crate) max: u64,
     pub(crate) waiter: Waiter,
     /// What this handle has done, and not yet added to its side.
     pub(crate) counted: Counters,
@@ -428,9 +428,9 @@ unsafe impl<M: Sync> Sync for Ring<M> {}
 impl<M: Memory> Ring<M> {
     /// Checks that there is a ring of this kind.
     pub(crate) fn open(memory: M, kind: Kind, item: u64) -> Result<Self, AttachError> {
-        let place = header_of(&memory)?;
+        let header = header_of(&memory)?;
         // SAFETY: `header_of` checked that a header fits, and it is reached by atomics only.
-        let header = unsafe { place.as_ref() };
+        let header = unsafe { header.as_ref() };
         // (M2)
         if header.magic.load(Ordering::Acquire) != MAGIC {
             return Err(AttachError::NotARing);
@@ -471,9 +471,9 @@ impl<M: Memory> Ring<M> {
             return Err(AttachError::Corrupt);
         }
         Ok(Self {
-            header: place,
             cells: cells_of(&memory, size)?,
             capacity,
+            max: capacity / 2,
             waiter: Waiter::new(),
             counted: Counters::default(),
             _memory: memory,
@@ -482,14 +482,13 @@ impl<M: Memory> Ring<M> {
 
     #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: `open` checked it, `_memory` keeps it mapped, and only atomics reach it.
-        unsafe { self.header.as_ref() }
+        self.cells.header()
     }
 
     /// The length of the longest message.
     #[inline(always)]
     pub(crate) fn max(&self) -> u64 {
-        self.capacity / 2
+        self.max
     }
 
     /// The side's counters, with what this handle has done.

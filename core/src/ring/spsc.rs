@@ -72,9 +72,12 @@ use super::end::{Side, Slot};
 use super::identity::me;
 use super::record::{HEADER, committed, committed_len, size};
 use super::wait::{self, End, Waiter};
-use super::{AttachError, Counters, Error, Kind, Memory, Peers, Ring, Trust, Wait};
+use super::{AttachError, Counters, Error, Kind, MIN_CAPACITY, Memory, Peers, Ring, Trust, Wait};
 use crate::shared::variable::Plain;
 use crate::sync::Ordering;
+
+/// The length of a message that fits every ring.
+const MAX_OF_ALL: u64 = MIN_CAPACITY / 2;
 
 /// How far ahead cache lines are asked for: of the tail to write them, of a batch to read them.
 const AHEAD: u64 = 1024;
@@ -83,15 +86,15 @@ const AHEAD: u64 = 1024;
 ///
 /// # Invariants
 ///
-/// `tail` is a multiple of 8, and the header there is 0. The `room` bytes from there on are read by
-/// nobody; they are at most the capacity.
+/// `tail` is a multiple of 8, and the header there is 0. What lies from there to `limit` is read by
+/// nobody; it is at most the capacity.
 #[derive(Debug)]
 pub struct Producer<M: Memory> {
     ring: Ring<M>,
     /// Where the next record begins.
     tail: u64,
-    /// What may be written from there on, as last seen.
-    room: u64,
+    /// What must not be passed: the consumer's position as last seen, and the capacity.
+    limit: u64,
     /// Of a batch: the length of all its records, and the header of the first one.
     batch: (u64, u64),
     slot: Slot,
@@ -107,9 +110,6 @@ pub struct Consumer<M: Memory> {
     ring: Ring<M>,
     /// Where the next record begins.
     head: u64,
-    /// Bytes since the ring was last seen empty, up to [`AHEAD`]: at least so many are there, as far
-    /// as one can tell.
-    run: u64,
     slot: Slot,
 }
 
@@ -129,7 +129,7 @@ impl<M: Memory> Producer<M> {
         let mut producer = Self {
             ring,
             tail: 0,
-            room: 0,
+            limit: 0,
             batch: (0, 0),
             slot,
         };
@@ -177,7 +177,7 @@ impl<M: Memory> Producer<M> {
     pub fn free(&mut self) -> Result<usize, Error> {
         self.refresh()?;
         // A header that is 0 follows the last record.
-        Ok(self.room.saturating_sub(HEADER) as usize)
+        Ok(self.room().saturating_sub(HEADER) as usize)
     }
 
     /// What has been pushed since the ring was made, and how often there was no room.
@@ -289,14 +289,20 @@ impl<M: Memory> Producer<M> {
     /// (P1) Makes sure of the room for a message, behind `used` bytes that a batch has.
     #[inline(always)]
     fn reserve(&mut self, used: u64, len: usize) -> Result<(), Error> {
-        if len as u64 > self.ring.max() {
+        if len as u64 > MAX_OF_ALL && len as u64 > self.ring.max() {
             return Err(self.too_long());
         }
         let needed = used + size(len as u64) + HEADER;
-        if needed > self.room {
+        if needed > self.room() {
             return self.make_room(needed);
         }
         Ok(())
+    }
+
+    /// What may be written from the tail on, as last seen.
+    #[inline(always)]
+    fn room(&self) -> u64 {
+        self.limit.wrapping_sub(self.tail)
     }
 
     #[cold]
@@ -310,7 +316,7 @@ impl<M: Memory> Producer<M> {
     #[cold]
     fn make_room(&mut self, needed: u64) -> Result<(), Error> {
         self.refresh()?;
-        if needed <= self.room {
+        if needed <= self.room() {
             return Ok(());
         }
         self.ring.counted.refused += 1;
@@ -330,24 +336,21 @@ impl<M: Memory> Producer<M> {
             return Err(Error::Corrupt);
         }
         // INVARIANT: What the consumer has read is nobody's.
-        self.room = self.ring.capacity - used;
+        self.limit = head.wrapping_add(self.ring.capacity);
         Ok(())
     }
 
     /// (P4) to (P6) for records of `size` bytes together, of which the first has the header `first`.
     #[inline(always)]
     fn publish(&mut self, size: u64, first: u64) {
-        let Self {
-            ring, tail, room, ..
-        } = self;
+        let Self { ring, tail, .. } = self;
         let end = tail.wrapping_add(size);
         // (P4) Relaxed: (P5) publishes it.
         ring.cells.word(end).store(0, Ordering::Relaxed);
         // (P5) The records, and the header behind them, are visible to (C1).
         ring.cells.word(*tail).store(first, Ordering::Release);
-        // INVARIANT: (P4) cleared the header at the new tail; the room began at the old one.
+        // INVARIANT: (P4) cleared the header at the new tail, which is before the limit (P1).
         *tail = end;
-        *room -= size;
         ring.cells.prefetch_write(end.wrapping_add(size.max(AHEAD)));
         // (P6)
         ring.waiter.ring(&ring.header().consumers);
@@ -367,7 +370,6 @@ impl<M: Memory> Consumer<M> {
         let mut consumer = Self {
             ring,
             head: 0,
-            run: 0,
             slot,
         };
         // Relaxed: (E3) orders the consumers.
@@ -446,15 +448,9 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`]; [`Error::BufferLen`] if the message has not the value's size.
     #[inline]
     pub fn try_pop_value<T: Plain>(&mut self) -> Result<T, Error> {
-        let message = self.try_peek()?;
-        if message.len() != size_of::<T>() {
-            return Err(Error::BufferLen {
-                message: message.len(),
-            });
-        }
         let mut value = MaybeUninit::<T>::uninit();
-        message.message().copy_to(value.as_mut_ptr().cast());
-        message.release();
+        // SAFETY: `value` has the size of a `T`.
+        unsafe { self.pop_exact(value.as_mut_ptr().cast(), size_of::<T>()) }?;
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { value.assume_init() })
     }
@@ -467,14 +463,33 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop_value`].
     #[inline]
     pub fn try_pop_exact<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
-        let message = self.try_peek()?;
-        if message.len() != size_of::<T>() {
-            return Err(Error::BufferLen {
-                message: message.len(),
+        // SAFETY: `value` has the size of a `T`, and any bytes are one (`Plain`).
+        unsafe { self.pop_exact((&raw mut *value).cast(), size_of::<T>()) }
+    }
+
+    /// Copies the next message out, if it has exactly this length.
+    ///
+    /// # Safety
+    ///
+    /// `to` is valid for writes of `len` bytes.
+    #[inline(always)]
+    unsafe fn pop_exact(&mut self, to: *mut u8, len: usize) -> Result<(), Error> {
+        // (C1)
+        let word = self.ring.cells.word(self.head).load(Ordering::Acquire);
+        // (C2) One comparison says all: a whole message of this length, which fits this ring.
+        if word != committed(len as u64) || len as u64 > MAX_OF_ALL && len as u64 > self.ring.max()
+        {
+            return Err(match self.observe(self.head) {
+                Ok(len) => Error::BufferLen {
+                    message: len as usize,
+                },
+                Err(error) => error,
             });
         }
-        message.message().copy_to((&raw mut *value).cast());
-        message.release();
+        // (C3)
+        // SAFETY: The caller's promise; (C2).
+        unsafe { self.ring.cells.read(self.head, HEADER as usize, to, len) };
+        self.release(self.head.wrapping_add(size(len as u64)), 1, len as u64);
         Ok(())
     }
 
@@ -531,7 +546,7 @@ impl<M: Memory> Consumer<M> {
 
     /// (C1), (C2): the length of the message at a position.
     #[inline(always)]
-    fn observe(&mut self, at: u64) -> Result<u64, Error> {
+    fn observe(&self, at: u64) -> Result<u64, Error> {
         // (C1) What the header speaks of is visible now. It is read once.
         let word = self.ring.cells.word(at).load(Ordering::Acquire);
         // (C2)
@@ -542,8 +557,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     #[cold]
-    fn why_not(&mut self, word: u64, at: u64) -> Error {
-        self.run = 0;
+    fn why_not(&self, word: u64, at: u64) -> Error {
         if word != 0 {
             return Error::Corrupt;
         }
@@ -560,12 +574,8 @@ impl<M: Memory> Consumer<M> {
     /// (C4), (C5) for all before a position.
     #[inline(always)]
     fn release(&mut self, end: u64, messages: u64, bytes: u64) {
-        let Self {
-            ring, head, run, ..
-        } = self;
-        *run = (*run + end.wrapping_sub(*head)).min(AHEAD);
+        let Self { ring, head, .. } = self;
         *head = end;
-        ring.cells.prefetch_read(end.wrapping_add(*run));
         ring.counted.messages += messages;
         ring.counted.bytes += bytes;
         let header = ring.header();

@@ -16,8 +16,9 @@
 //! The light fence is free: it only keeps the compiler from reordering. The heavy fence is
 //! membarrier(2), which makes every thread of every registered process that runs at that moment execute a fence,
 //! so that what stands before the light fence is visible, or what stands after it comes later. It costs
-//! 1 to 2 µs, once a sleep. Where the kernel refuses registration, the handle's light fence is a
-//! real one; where it refuses the heavy fence, a sleeper looks again every millisecond.
+//! 1 to 2 µs, once a sleep. A process that the kernel does not register says so on its side
+//! ([`Side::unreached`]); whoever waits for such a side, or is refused the heavy fence, looks again every
+//! millisecond, because a wake may have been missed.
 
 use core::time::Duration;
 
@@ -28,7 +29,7 @@ use super::end::Side;
 use super::{Error, Peers};
 use crate::event::eventfd;
 use crate::futex::{Clock, Deadline};
-use crate::sync::{self, Ordering, fence, heavy_fence, light_fence, sleep, spin, wake};
+use crate::sync::{self, Ordering, heavy_fence, light_fence, sleep, spin, wake};
 
 /// A bit of the bell: somebody sleeps on the word itself.
 const ASLEEP: u32 = 1;
@@ -107,8 +108,6 @@ pub(crate) struct Waiter {
     vain: u32,
     /// How many waits are not to spin.
     skip: u32,
-    /// Heavy fences do not reach this process: its light ones must be real.
-    unreached: bool,
     /// What to write to when the other side is armed.
     event: Option<OwnedFd>,
 }
@@ -118,7 +117,6 @@ impl Waiter {
         Self {
             vain: 0,
             skip: 0,
-            unreached: !sync::register(),
             event: None,
         }
     }
@@ -151,11 +149,7 @@ impl Waiter {
     pub(crate) fn ring(&self, there: &Side) {
         // (R2) If it comes before (W2), the sleeper's (W3) sees what was published; else (R3) sees
         // the bit.
-        if self.unreached {
-            fence(Ordering::SeqCst);
-        } else {
-            light_fence();
-        }
+        light_fence();
         // (R3) Relaxed: (R2) orders it.
         if there.bell.0.load(Ordering::Relaxed) != 0 {
             self.wake(there);
@@ -195,7 +189,7 @@ pub(crate) trait End {
 pub(crate) fn arm(end: &mut impl End, need: usize) -> Result<bool, Error> {
     // (W1), (W2), (W3), with a poll in place of the sleep.
     end.here().bell.0.fetch_or(ARMED, Ordering::Relaxed);
-    if !heavy_fence() {
+    if !heavy_fence() || end.there().0.is_unreached() {
         return Err(Error::System(Errno::NOSYS));
     }
     Ok(!end.is_ready(need)?)
@@ -267,7 +261,8 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
             return Ok(());
         }
         check_deadline(how)?;
-        let slice = if fenced { LOOK_ASLEEP } else { NAP };
+        let misses = !fenced || end.there().0.is_unreached();
+        let slice = if misses { NAP } else { LOOK_ASLEEP };
         let until = sync::earlier(how.deadline, slice);
         let woken = sleep(&end.here().bell.0, bits, Some(until));
         if end.is_ready(need)? {
