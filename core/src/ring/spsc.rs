@@ -200,10 +200,8 @@ impl<M: Memory> Producer<M> {
     /// - [`Error::Corrupt`]: the consumer's position is none.
     #[inline]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
-        let mut claim = self.try_claim(message.len())?;
-        claim.fill(message.as_ptr());
-        claim.commit();
-        Ok(())
+        // SAFETY: `message` is borrowed.
+        unsafe { self.push_from(message.as_ptr(), message.len()) }
     }
 
     /// Copies a message in, and waits for room as `wait` says.
@@ -231,10 +229,63 @@ impl<M: Memory> Producer<M> {
     /// Those of [`Producer::try_push`].
     #[inline]
     pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
-        let mut claim = self.try_claim(size_of::<T>())?;
-        claim.fill((&raw const *value).cast());
-        claim.commit();
+        // SAFETY: `value` is borrowed, and has no padding (`Plain`).
+        unsafe { self.push_from((&raw const *value).cast(), size_of::<T>()) }
+    }
+
+    /// (P1) to (P6), if the room last seen is enough.
+    ///
+    /// # Safety
+    ///
+    /// `from` is valid for reads of `len` bytes.
+    #[inline(always)]
+    unsafe fn push_from(&mut self, from: *const u8, len: usize) -> Result<(), Error> {
+        if !self.may_hold(len) || size(len as u64) + HEADER > self.room() {
+            // SAFETY: The caller's promise.
+            return unsafe { self.push_after_a_look(from, len) };
+        }
+        // SAFETY: The caller's promise; the length was checked.
+        unsafe { self.push_into_room(from, len) };
         Ok(())
+    }
+
+    /// The same, after (P2).
+    ///
+    /// # Safety
+    ///
+    /// As for [`Producer::push_from`].
+    #[cold]
+    unsafe fn push_after_a_look(&mut self, from: *const u8, len: usize) -> Result<(), Error> {
+        self.reserve(0, len)?;
+        // SAFETY: The caller's promise; `reserve` checked the length.
+        unsafe { self.push_into_room(from, len) };
+        Ok(())
+    }
+
+    /// (P3) to (P6).
+    ///
+    /// # Safety
+    ///
+    /// As for [`Producer::push_from`]; the ring may hold so much, and there is room.
+    #[inline(always)]
+    unsafe fn push_into_room(&mut self, from: *const u8, len: usize) {
+        // (P3)
+        // SAFETY: The caller's promise.
+        unsafe { self.ring.cells.write(self.tail, HEADER as usize, from, len) };
+        self.count(len as u64);
+        self.publish(size(len as u64), committed(len as u64));
+    }
+
+    #[inline(always)]
+    fn count(&mut self, bytes: u64) {
+        self.ring.counted.messages += 1;
+        self.ring.counted.bytes += bytes;
+    }
+
+    /// Whether a message of this length fits this ring at all.
+    #[inline(always)]
+    fn may_hold(&self, len: usize) -> bool {
+        len as u64 <= MAX_OF_ALL || len as u64 <= self.ring.max()
     }
 
     /// Waits until there is room for a message of `len` bytes.
@@ -289,7 +340,7 @@ impl<M: Memory> Producer<M> {
     /// (P1) Makes sure of the room for a message, behind `used` bytes that a batch has.
     #[inline(always)]
     fn reserve(&mut self, used: u64, len: usize) -> Result<(), Error> {
-        if len as u64 > MAX_OF_ALL && len as u64 > self.ring.max() {
+        if !self.may_hold(len) {
             return Err(self.too_long());
         }
         let needed = used + size(len as u64) + HEADER;
@@ -673,8 +724,7 @@ impl<M: Memory> Claim<'_, M> {
             is_batched,
         } = self;
         let (size, header) = (size(len), committed(len));
-        producer.ring.counted.messages += 1;
-        producer.ring.counted.bytes += len;
+        producer.count(len);
         if !is_batched {
             producer.publish(size, header);
             return;
