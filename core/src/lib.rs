@@ -33,6 +33,7 @@
 //! | memory as a descriptor, seals, secret memory | [`memfd`] | memfd_create(2), memfd_secret(2) |
 //! | mapping any of them | [`map`] | mmap(2) |
 //! | bytes that a peer may be writing | [`shared`] | |
+//! | messages through shared memory, without system calls | [`ring`] | |
 //! | pipes | [`pipe`] | pipe(7), splice(2), tee(2), vmsplice(2) |
 //! | FIFOs | [`fifo`] | fifo(7) |
 //! | Unix sockets | [`socket::unix`] | unix(7) |
@@ -70,6 +71,8 @@
 //! - Systems other than Linux, and architectures other than x86_64, aarch64, riscv64, x86, arm and
 //!   s390x. s390x needs `--cfg rustix_use_experimental_asm`, or rustix links libc.
 //! - Notification by thread (`SIGEV_THREAD`): the C library makes that thread, not the kernel.
+//! - Rings whose consumers map the memory for reading only: also who only reads must be able to sleep,
+//!   which needs a word to write.
 //! - Cancellation points: they are the C library's.
 //! - io_uring, inotify, fanotify and D-Bus: each has a well-kept crate of its own.
 //! - STREAMS, `mkfifo` over a network file system, SCTP, netlink: no IPC between processes of one

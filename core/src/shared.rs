@@ -1,8 +1,8 @@
 //! Bytes that another process may be writing: copied in, copied out, never lent.
 //!
 //! [`SharedBytes`] is a view of mapped memory. A Rust reference promises that nobody else writes,
-//! which no mapping can keep, so this type has none: it copies with relaxed atomic accesses, and
-//! lends only atomics. Every offset and length is checked; what is outside the view, or what the mapping
+//! which no mapping can keep, so this type has none: it copies by accesses that may race, and lends
+//! only atomics. Every offset and length is checked; what is outside the view, or what the mapping
 //! does not permit, is `FAULT`, the kernel's own word for a bad address.
 //!
 //! ```
