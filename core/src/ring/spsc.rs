@@ -286,14 +286,20 @@ impl<M: Memory> Producer<M> {
     /// (P1) Makes sure of the room for a message, behind `used` bytes that a batch has.
     #[inline(always)]
     fn reserve(&mut self, used: u64, len: usize) -> Result<(), Error> {
-        if len as u64 > self.ring.max() {
-            return Err(self.too_long());
-        }
-        let needed = used + size(len as u64) + HEADER;
+        let needed = self.needed(used, len)?;
         if needed > self.room {
             return self.make_room(needed);
         }
         Ok(())
+    }
+
+    /// What a message takes behind `used` bytes, with the header that follows it.
+    #[inline(always)]
+    fn needed(&self, used: u64, len: usize) -> Result<u64, Error> {
+        if len as u64 > self.ring.max() {
+            return Err(self.too_long());
+        }
+        Ok(used + size(len as u64) + HEADER)
     }
 
     #[cold]
@@ -303,15 +309,22 @@ impl<M: Memory> Producer<M> {
         }
     }
 
-    /// (P2) Looks how far the consumer is.
     #[cold]
     fn make_room(&mut self, needed: u64) -> Result<(), Error> {
+        let made = self.look_for_room(needed);
+        if let Err(Error::Full | Error::Closed) = made {
+            self.ring.counted.refused += 1;
+            self.ring.add_counted(|header| &header.tail);
+        }
+        made
+    }
+
+    /// (P2) Looks how far the consumer is.
+    fn look_for_room(&mut self, needed: u64) -> Result<(), Error> {
         self.refresh()?;
         if needed <= self.room {
             return Ok(());
         }
-        self.ring.counted.refused += 1;
-        self.ring.add_counted(|header| &header.tail);
         let header = self.ring.header();
         match header.consumers.is_closed(1) {
             true => Err(Error::Closed),
@@ -876,7 +889,8 @@ impl<M: Memory> Messages<'_, M> {
 
 impl<M: Memory> End for Producer<M> {
     fn is_ready(&mut self, need: usize) -> Result<bool, Error> {
-        match self.reserve(0, need) {
+        let needed = self.needed(0, need)?;
+        match self.look_for_room(needed) {
             Ok(()) => Ok(true),
             Err(Error::Full) => Ok(false),
             Err(error) => Err(error),
