@@ -10,6 +10,8 @@
 //! | (E3) `enter` takes a slot over | (E3) the next `enter` | the generation that belongs to the slot |
 //! | (E4) `enter` stores the generation | (E5) `is_gone` loads it | that claims of older ones are void |
 
+use rustix::process::getpid;
+
 use super::AttachError;
 use super::identity::pid_of;
 use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout};
@@ -61,6 +63,13 @@ pub(crate) struct Slot {
     pub(crate) index: u8,
     pub(crate) generation: u16,
     identity: u64,
+}
+
+impl Slot {
+    /// Whether this process entered it, and did not inherit the handle by fork(2).
+    pub(crate) fn is_ours(self) -> bool {
+        pid_of(self.identity) == getpid().as_raw_nonzero().get().unsigned_abs()
+    }
 }
 
 impl Side {
@@ -117,6 +126,9 @@ impl Side {
         let Some(owner) = self.slots.get(usize::from(slot.index)) else {
             return false;
         };
+        if !slot.is_ours() {
+            return false;
+        }
         // (E1) Relaxed on failure: then nothing is ours to be published.
         owner
             .compare_exchange(slot.identity, CLOSED, Ordering::Release, Ordering::Relaxed)

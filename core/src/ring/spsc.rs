@@ -934,7 +934,9 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.tail);
+        if self.slot.is_ours() {
+            self.ring.add_counted(|header| &header.tail);
+        }
         let header = self.ring.header();
         self.ring
             .leave(&header.producers, self.slot, &header.consumers);
@@ -943,7 +945,9 @@ impl<M: Memory> Drop for Producer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.head);
+        if self.slot.is_ours() {
+            self.ring.add_counted(|header| &header.head);
+        }
         let header = self.ring.header();
         self.ring
             .leave(&header.consumers, self.slot, &header.producers);
