@@ -864,7 +864,12 @@ impl<M: Memory> Messages<'_, M> {
     #[inline]
     pub fn try_next(&mut self) -> Result<Message<'_, M>, Error> {
         let (at, len) = (self.next, self.consumer.observe(self.next)?);
-        self.next = at.wrapping_add(size(len));
+        let next = at.wrapping_add(size(len));
+        // Else a producer could let a batch go round and round.
+        if next.wrapping_sub(self.consumer.head) > self.consumer.ring.capacity {
+            return Err(Error::Corrupt);
+        }
+        self.next = next;
         self.messages += 1;
         self.bytes += len;
         self.consumer
