@@ -141,17 +141,21 @@ impl<M: Memory> Producer<M> {
         if head % HEADER != 0 {
             return Err(AttachError::Corrupt);
         }
-        self.tail = head;
-        loop {
-            self.refresh().map_err(|_| AttachError::Corrupt)?;
+        let mut used = 0;
+        while used < self.ring.capacity {
+            let tail = head.wrapping_add(used);
             // Relaxed: (E3) orders the producers.
-            let word = self.ring.cells.word(self.tail).load(Ordering::Relaxed);
+            let word = self.ring.cells.word(tail).load(Ordering::Relaxed);
             if word == 0 {
+                // INVARIANT: The header at the tail is 0, and what is before the head was read.
+                self.tail = tail;
+                self.room = self.ring.capacity - used;
                 return Ok(());
             }
             let len = committed_len(word, self.ring.max()).ok_or(AttachError::Corrupt)?;
-            self.tail = self.tail.wrapping_add(size(len));
+            used += size(len);
         }
+        Err(AttachError::Corrupt)
     }
 
     /// The length of the longest message.
