@@ -103,8 +103,11 @@ impl Side {
             }
             // (E3) Relaxed on failure: somebody else was faster, and the next slot is tried.
             let taken = slot.compare_exchange(old, me, Ordering::AcqRel, Ordering::Relaxed);
-            let (Ok(_), Some(generation)) = (taken, self.generations.get(index)) else {
-                owner = owner.max(1);
+            if let Err(faster) = taken {
+                owner = pid_of(faster);
+                continue;
+            }
+            let Some(generation) = self.generations.get(index) else {
                 continue;
             };
             // Relaxed: only the owner of the slot writes it, and (E3) orders the owners.
