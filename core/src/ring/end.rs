@@ -10,6 +10,8 @@
 //! | (E3) `enter` takes a slot over | (E3) the next `enter` | the generation that belongs to the slot |
 //! | (E4) `enter` stores the generation | (E5) `is_gone` loads it | that claims of older ones are void |
 
+use rustix::process::getpid;
+
 use super::AttachError;
 use super::identity::pid_of;
 use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout, register};
@@ -65,6 +67,13 @@ pub(crate) struct Slot {
     identity: u64,
 }
 
+impl Slot {
+    /// Whether this process entered it, and did not inherit the handle by fork(2).
+    pub(crate) fn is_ours(self) -> bool {
+        pid_of(self.identity) == getpid().as_raw_nonzero().get().unsigned_abs()
+    }
+}
+
 impl Side {
     /// Nobody.
     #[allow(dead_code, reason = "mappings are formatted; models make theirs")]
@@ -108,8 +117,11 @@ impl Side {
             }
             // (E3) Relaxed on failure: somebody else was faster, and the next slot is tried.
             let taken = slot.compare_exchange(old, me, Ordering::AcqRel, Ordering::Relaxed);
-            let (Ok(_), Some(generation)) = (taken, self.generations.get(index)) else {
-                owner = owner.max(1);
+            if let Err(faster) = taken {
+                owner = pid_of(faster);
+                continue;
+            }
+            let Some(generation) = self.generations.get(index) else {
                 continue;
             };
             // Relaxed: only the owner of the slot writes it, and (E3) orders the owners.
@@ -131,6 +143,9 @@ impl Side {
         let Some(owner) = self.slots.get(usize::from(slot.index)) else {
             return false;
         };
+        if !slot.is_ours() {
+            return false;
+        }
         // (E1) Relaxed on failure: then nothing is ours to be published.
         owner
             .compare_exchange(slot.identity, CLOSED, Ordering::Release, Ordering::Relaxed)

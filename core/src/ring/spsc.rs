@@ -144,17 +144,21 @@ impl<M: Memory> Producer<M> {
         if head % HEADER != 0 {
             return Err(AttachError::Corrupt);
         }
-        self.tail = head;
-        loop {
-            self.refresh().map_err(|_| AttachError::Corrupt)?;
+        let mut used = 0;
+        while used < self.ring.capacity {
+            let tail = head.wrapping_add(used);
             // Relaxed: (E3) orders the producers.
-            let word = self.ring.cells.word(self.tail).load(Ordering::Relaxed);
+            let word = self.ring.cells.word(tail).load(Ordering::Relaxed);
             if word == 0 {
+                // INVARIANT: The header at the tail is 0, and what is before the head was read.
+                self.tail = tail;
+                self.limit = head.wrapping_add(self.ring.capacity);
                 return Ok(());
             }
             let len = committed_len(word, self.ring.max()).ok_or(AttachError::Corrupt)?;
-            self.tail = self.tail.wrapping_add(size(len));
+            used += size(len);
         }
+        Err(AttachError::Corrupt)
     }
 
     /// The length of the longest message.
@@ -340,10 +344,7 @@ impl<M: Memory> Producer<M> {
     /// (P1) Makes sure of the room for a message, behind `used` bytes that a batch has.
     #[inline(always)]
     fn reserve(&mut self, used: u64, len: usize) -> Result<(), Error> {
-        if !self.may_hold(len) {
-            return Err(self.too_long());
-        }
-        let needed = used + size(len as u64) + HEADER;
+        let needed = self.needed(used, len)?;
         if needed > self.room() {
             return self.make_room(needed);
         }
@@ -356,6 +357,15 @@ impl<M: Memory> Producer<M> {
         self.limit.wrapping_sub(self.tail)
     }
 
+    /// What a message takes behind `used` bytes, with the header that follows it.
+    #[inline(always)]
+    fn needed(&self, used: u64, len: usize) -> Result<u64, Error> {
+        if !self.may_hold(len) {
+            return Err(self.too_long());
+        }
+        Ok(used + size(len as u64) + HEADER)
+    }
+
     #[cold]
     fn too_long(&self) -> Error {
         Error::TooLong {
@@ -363,15 +373,22 @@ impl<M: Memory> Producer<M> {
         }
     }
 
-    /// (P2) Looks how far the consumer is.
     #[cold]
     fn make_room(&mut self, needed: u64) -> Result<(), Error> {
+        let made = self.look_for_room(needed);
+        if let Err(Error::Full | Error::Closed) = made {
+            self.ring.counted.refused += 1;
+            self.ring.add_counted(|header| &header.tail);
+        }
+        made
+    }
+
+    /// (P2) Looks how far the consumer is.
+    fn look_for_room(&mut self, needed: u64) -> Result<(), Error> {
         self.refresh()?;
         if needed <= self.room() {
             return Ok(());
         }
-        self.ring.counted.refused += 1;
-        self.ring.add_counted(|header| &header.tail);
         let header = self.ring.header();
         match header.consumers.is_closed(1) {
             true => Err(Error::Closed),
@@ -939,7 +956,12 @@ impl<M: Memory> Messages<'_, M> {
     #[inline]
     pub fn try_next(&mut self) -> Result<Message<'_, M>, Error> {
         let (at, len) = (self.next, self.consumer.observe(self.next)?);
-        self.next = at.wrapping_add(size(len));
+        let next = at.wrapping_add(size(len));
+        // Else a producer could let a batch go round and round.
+        if next.wrapping_sub(self.consumer.head) > self.consumer.ring.capacity {
+            return Err(Error::Corrupt);
+        }
+        self.next = next;
         self.messages += 1;
         self.bytes += len;
         self.consumer
@@ -964,7 +986,8 @@ impl<M: Memory> Messages<'_, M> {
 
 impl<M: Memory> End for Producer<M> {
     fn is_ready(&mut self, need: usize) -> Result<bool, Error> {
-        match self.reserve(0, need) {
+        let needed = self.needed(0, need)?;
+        match self.look_for_room(needed) {
             Ok(()) => Ok(true),
             Err(Error::Full) => Ok(false),
             Err(error) => Err(error),
@@ -1008,7 +1031,9 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.tail);
+        if self.slot.is_ours() {
+            self.ring.add_counted(|header| &header.tail);
+        }
         let header = self.ring.header();
         self.ring
             .leave(&header.producers, self.slot, &header.consumers);
@@ -1017,7 +1042,9 @@ impl<M: Memory> Drop for Producer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.head);
+        if self.slot.is_ours() {
+            self.ring.add_counted(|header| &header.head);
+        }
         let header = self.ring.header();
         self.ring
             .leave(&header.consumers, self.slot, &header.producers);
