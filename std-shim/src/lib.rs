@@ -62,7 +62,7 @@
 //!
 //! # Features
 //!
-//! `cli`: the program `linipc`, whose `compare` sends a file through sixteen mechanisms. Nothing of it
+//! `cli`: the program `linipc`, whose `compare` sends a file through seventeen mechanisms. Nothing of it
 //! is in the library.
 
 pub use linipc_core as core;
@@ -82,6 +82,7 @@ mod on_drop;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
+pub mod ring;
 pub mod shared;
 pub mod socket;
 pub mod sysv;
