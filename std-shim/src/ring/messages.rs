@@ -38,12 +38,12 @@ pub(super) use create;
 
 /// A handle: attaching, and what both sides tell.
 macro_rules! handle {
-    ($(#[$doc:meta])* $ring:ident::$handle:ident) => {
+    ($(#[$doc:meta])* $ring:ident::$handle:ident $(<$item:ident>)?) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $handle<M: Memory = Region>(core::$ring::$handle<M>);
+        pub struct $handle<$($item: Plain,)? M: Memory = Region>(core::$ring::$handle<$($item,)? M>);
 
-        impl $handle {
+        impl $(<$item: Plain>)? $handle $(<$item>)? {
             /// Attaches to the ring in a memfd, whoever sent it: in place of a dead process if need be.
             ///
             /// # Errors
@@ -67,7 +67,7 @@ macro_rules! handle {
             }
         }
 
-        impl<M: Memory> $handle<M> {
+        impl<$($item: Plain,)? M: Memory> $handle<$($item,)? M> {
             /// Attaches to the ring in memory of any kind.
             ///
             /// # Errors
@@ -77,16 +77,10 @@ macro_rules! handle {
                 core::$ring::$handle::attach(memory).map(Self).map_err(attach_error)
             }
 
-            /// The bytes that the ring was made with.
+            /// What the ring was made with: bytes, or items of a ring of items.
             #[inline]
             pub fn capacity(&self) -> usize {
                 self.0.capacity()
-            }
-
-            /// The length of the longest message: half of the capacity.
-            #[inline]
-            pub fn max_message(&self) -> usize {
-                self.0.max_message()
             }
 
             /// What has gone through this side since the ring was made.
@@ -112,6 +106,12 @@ pub(super) use handle;
 macro_rules! produce {
     ($ring:ident) => {
         impl<M: Memory> Producer<M> {
+            /// The length of the longest message: half of the capacity.
+            #[inline]
+            pub fn max_message(&self) -> usize {
+                self.0.max_message()
+            }
+
             /// The bytes of room. A message takes its length, 8 bytes, and up to 7 more.
             ///
             /// # Errors
@@ -257,6 +257,12 @@ pub(super) use produce;
 macro_rules! consume {
     ($ring:ident) => {
         impl<M: Memory> Consumer<M> {
+            /// The length of the longest message: half of the capacity.
+            #[inline]
+            pub fn max_message(&self) -> usize {
+                self.0.max_message()
+            }
+
             /// Copies the next message out, and gives its length; waits for it.
             ///
             /// # Errors

@@ -8,7 +8,7 @@
 //!
 //! Parent and child, over a descriptor that the child inherits as its standard input:
 //!
-//! ```no_run
+//! ```standalone_crate
 #![doc = include_str!("../../examples/ring.rs")]
 //! ```
 //!

@@ -14,12 +14,12 @@ const CHUNK: usize = 1 << 17;
 /// Both rings, for both sides, of a length that neither can change.
 pub(crate) fn prepare() -> io::Result<Prepared> {
     let rings = [spsc::create(CAPACITY)?, spsc::create(CAPACITY)?];
-    let duplicate = || {
-        let each = rings.iter().map(|ring| ring.as_file().try_clone());
-        each.map(|file| file.map(OwnedFd::from)).collect()
+    let both = || -> io::Result<Vec<OwnedFd>> {
+        let files = rings.iter().map(|ring| ring.as_file().try_clone());
+        files.map(|file| Ok(file?.into())).collect()
     };
     Ok(Prepared {
-        descriptors: [duplicate()?, duplicate()?],
+        descriptors: [both()?, both()?],
         ..Prepared::default()
     })
 }
