@@ -5,6 +5,7 @@
 //! | ring | producers | consumers | carries |
 //! |---|---|---|---|
 //! | [`spsc`] | 1 | 1 | messages of 0 bytes to half of the capacity |
+//! | [`items`] | 1 | 1 | plain values of one type: the fastest for small ones |
 //!
 //! Parent and child, over a descriptor that the child inherits as its standard input:
 //!
@@ -109,6 +110,7 @@ use crate::event::eventfd::EventFd;
 use crate::memfd::Memfd;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
+pub mod items;
 mod messages;
 pub mod spsc;
 
