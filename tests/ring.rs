@@ -526,6 +526,146 @@ fn trusted_memory_lends_slices() {
     });
 }
 
+mod items {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use linipc::posix::shm::OpenOptions;
+    use linipc::ring::items::{self, Consumer, Producer};
+    use linipc::ring::{AttachError, Counters, Error, Peers, Wait};
+
+    use super::{PATIENCE, SHORT, attach_error, kind_and_inner};
+    use crate::isolated;
+    use crate::support::peer;
+
+    #[test]
+    fn slices_and_single_items_between_processes() {
+        isolated!(|| {
+            const ITEMS: u64 = 100_000;
+            let memfd = items::create::<[u64; 2]>(64).unwrap();
+            let child = peer(|| {
+                let mut producer = Producer::<[u64; 2]>::attach(&memfd).unwrap();
+                let mut n = 0;
+                while n < ITEMS {
+                    producer.push(&[n, !n]).unwrap();
+                    let more: Vec<_> = (n + 1..(n + 100).min(ITEMS)).map(|n| [n, !n]).collect();
+                    n += 1 + more.len() as u64;
+                    let mut left = &more[..];
+                    while !left.is_empty() {
+                        let pushed = producer.push_slice_deadline(left, PATIENCE).unwrap();
+                        left = &left[pushed..];
+                    }
+                }
+            });
+            let mut consumer = Consumer::<[u64; 2]>::attach(&memfd).unwrap();
+            let mut n = 0;
+            let end = loop {
+                let mut buf = [[0; 2]; 50];
+                match consumer.pop_slice(&mut buf) {
+                    Ok(popped) => {
+                        for item in &buf[..popped] {
+                            assert_eq!(item, &[n, !n]);
+                            n += 1;
+                        }
+                    }
+                    Err(error) => break kind_and_inner::<()>(Err(error)),
+                }
+                match consumer.try_pop() {
+                    Ok(item) => {
+                        assert_eq!(item, [n, !n]);
+                        n += 1;
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => break kind_and_inner::<()>(Err(error)),
+                }
+            };
+            assert_eq!(end, (ErrorKind::UnexpectedEof, Some(Error::Closed)));
+            assert_eq!(n, ITEMS);
+            child.join();
+            assert_eq!(consumer.counters().messages, ITEMS);
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        isolated!(|| {
+            let memfd = items::create::<u32>(4).unwrap();
+            let found = AttachError::ItemSize {
+                found: 4,
+                expected: 8,
+            };
+            let refused = attach_error(Producer::<u64>::attach(&memfd));
+            assert_eq!(refused, (ErrorKind::InvalidData, found));
+            let capacity = AttachError::Capacity { nearest: 4 };
+            let refused = attach_error(items::create::<u32>(5));
+            assert_eq!(refused, (ErrorKind::InvalidInput, capacity));
+
+            let mut producer = Producer::<u32>::attach(&memfd).unwrap();
+            let mut consumer = Consumer::<u32>::attach(&memfd).unwrap();
+            let no_inner = |kind| (kind, None);
+            let would_block = no_inner(ErrorKind::WouldBlock);
+            let timed_out = no_inner(ErrorKind::TimedOut);
+            let mut buf = [0; 4];
+            assert_eq!(kind_and_inner(consumer.try_pop()), would_block);
+            assert_eq!(
+                kind_and_inner(consumer.try_pop_slice(&mut buf)),
+                would_block
+            );
+            assert_eq!(kind_and_inner(consumer.pop_deadline(SHORT)), timed_out);
+            assert_eq!(
+                kind_and_inner(consumer.pop_slice_deadline(&mut buf, SHORT)),
+                timed_out
+            );
+            assert!(consumer.arm().unwrap());
+            assert_eq!(producer.push_slice(&[1, 2, 3, 4, 5]).unwrap(), 4);
+            assert_eq!((producer.free().unwrap(), consumer.len().unwrap()), (0, 4));
+            assert!(!consumer.arm().unwrap());
+            assert!(producer.arm(1).unwrap());
+            assert_eq!(kind_and_inner(producer.try_push(&5)), would_block);
+            assert_eq!(kind_and_inner(producer.try_push_slice(&[5])), would_block);
+            assert_eq!(kind_and_inner(producer.push_deadline(&5, SHORT)), timed_out);
+            assert_eq!(
+                kind_and_inner(producer.push_slice_deadline(&[5], Duration::ZERO)),
+                timed_out
+            );
+            let too_many = (ErrorKind::InvalidInput, Some(Error::TooLong { max: 4 }));
+            assert_eq!(kind_and_inner(producer.wait(5, Wait::SLEEP)), too_many);
+            assert_eq!(consumer.pop_slice(&mut buf).unwrap(), 4);
+            assert_eq!(buf, [1, 2, 3, 4]);
+            let counters = producer.counters();
+            assert!(counters.refused > 0);
+            assert_eq!(
+                counters,
+                Counters {
+                    messages: 4,
+                    bytes: 16,
+                    ..counters
+                }
+            );
+        });
+    }
+
+    #[test]
+    fn by_name_and_in_place() {
+        isolated!(|| {
+            let name = "/linipc-items";
+            let mut options = OpenOptions::new();
+            options.create_new(true).unlink_on_drop(true);
+            let _segment = items::open_named::<u16>(name, 8, &options).unwrap();
+            let mut producer = Producer::<u16>::open(name).unwrap();
+            let mut consumer = Consumer::<u16>::open(name).unwrap();
+            assert_eq!((producer.capacity(), consumer.peers()), (8, Peers::Alive));
+            let mut claim = producer.try_claim(3).unwrap();
+            claim.write(0, &[1, 2, 3]).unwrap();
+            claim.commit(2).unwrap();
+            let peek = consumer.try_peek(8).unwrap();
+            assert_eq!(peek.len(), 2);
+            peek.release(1).unwrap();
+            assert_eq!(consumer.pop().unwrap(), 2);
+        });
+    }
+}
+
 /// Typed by zerocopy: what its derives accept goes through a ring and a shared variable.
 mod typed {
     use crate::isolated;

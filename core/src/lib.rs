@@ -33,6 +33,7 @@
 //! | memory as a descriptor, seals, secret memory | [`memfd`] | memfd_create(2), memfd_secret(2) |
 //! | mapping any of them | [`map`] | mmap(2) |
 //! | bytes that a peer may be writing | [`shared`] | |
+//! | messages through shared memory | [`ring`] | |
 //! | pipes | [`pipe`] | pipe(7), splice(2), tee(2), vmsplice(2) |
 //! | FIFOs | [`fifo`] | fifo(7) |
 //! | Unix sockets | [`socket::unix`] | unix(7) |
