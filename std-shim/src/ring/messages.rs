@@ -326,7 +326,7 @@ macro_rules! consume {
             ///
             /// Those of [`Self::try_pop`].
             pub fn try_pop_vec(&mut self) -> io::Result<Vec<u8>> {
-                Self::take_vec(&mut self.0).map_err(pop_error)
+                into_vec(|buf| self.0.try_pop(buf)).map_err(pop_error)
             }
 
             /// The next message, whatever its length; waits for it, but not beyond the deadline.
@@ -347,15 +347,7 @@ macro_rules! consume {
             ///
             /// Those of [`Self::pop_wait`].
             pub fn pop_vec_wait(&mut self, wait: Wait) -> io::Result<Vec<u8>> {
-                complete(&mut self.0, Self::take_vec, |ring| ring.wait(wait)).map_err(pop_error)
-            }
-
-            fn take_vec(ring: &mut core::$ring::Consumer<M>) -> Result<Vec<u8>, Error> {
-                let message = ring.try_peek()?;
-                let mut bytes = vec![0; message.len()];
-                message.read(0, &mut bytes)?;
-                message.release();
-                Ok(bytes)
+                into_vec(|buf| retry(|| self.0.pop(buf, wait))).map_err(pop_error)
             }
 
             /// The next message as a plain value; waits for it.

@@ -200,6 +200,21 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     }
 }
 
+/// Pops into a buffer that grows to the length of the message.
+fn into_vec(mut pop: impl FnMut(&mut [u8]) -> Result<usize, Error>) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    loop {
+        match pop(&mut bytes) {
+            Ok(len) => {
+                bytes.truncate(len);
+                return Ok(bytes);
+            }
+            Err(Error::BufferLen { message }) => bytes.resize(message, 0),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Makes `attempt` until it is not for want of room or messages that it fails; waits before each
 /// new one.
 #[inline]
