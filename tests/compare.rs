@@ -18,12 +18,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use support::eventually;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "file-lock",
     "shared-variable",
     "shm-sysv",
     "shm-posix",
     "memfd",
+    "ring",
     "sem-sysv",
     "sem-posix",
     "pipe",

@@ -66,6 +66,9 @@
 //! `std`: [`fd::OwnedFd`] and [`fd::BorrowedFd`] are std's own types. Without it they are the same
 //! types without a standard library.
 //!
+//! `zerocopy`: types with the traits of the crate zerocopy are plain values, in
+//! [`shared::variable`]'s `Zerocopy`.
+//!
 //! # Not supported
 //!
 //! - Systems other than Linux, and architectures other than x86_64, aarch64, riscv64, x86, arm and

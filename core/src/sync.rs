@@ -214,7 +214,7 @@ mod real {
         /// # Safety
         ///
         /// `from` is valid for reads of `len` bytes; `offset + len` is at most half of the capacity
-        /// and 8.
+        /// and 8, or, if the position is 0, all of the capacity.
         #[inline(always)]
         pub(crate) unsafe fn write(
             &self,

@@ -25,6 +25,7 @@
 //! | [`lock`] | [`lock::Guard`] | unlocks; [`lock::Guard::unlock`] gives the file back |
 //! | | [`lock::Lease`] | gives the lease up |
 //! | [`shared`] | [`shared::Shared`] | closes, unmaps; unlinks if so opened |
+//! | [`ring`] | a producer or consumer, such as [`ring::spsc::Producer`] | leaves, which closes the ring for the other side; unmaps |
 //! | [`sysv`] | [`sysv::msg::Queue`], [`sysv::sem::Set`], [`sysv::shm::Segment`] | removes if so opened |
 //! | | [`sysv::shm::Attachment`] | detaches |
 //! | | [`sysv::sem::Guard`] | gives the semaphore back |
@@ -44,6 +45,9 @@
 //! only, in the process that opened it: a child after fork(2) may drop its copy. `persist` takes the
 //! choice back. A process that is killed removes nothing.
 //!
+//! A producer or consumer of a [`ring`] belongs to the process that attached it: after fork(2) only one of
+//! the two copies may be used, and dropping the child's leaves nothing.
+//!
 //! # Waiting
 //!
 //! A call that waits has up to three forms: plain (waits for ever, and begins again after a
@@ -51,6 +55,8 @@
 //! `EAGAIN`), and `…_deadline` with a [`Deadline`], which is made of a
 //! [`Duration`](std::time::Duration) or an [`Instant`](std::time::Instant) and ends with
 //! [`TimedOut`](std::io::ErrorKind::TimedOut).
+//!
+//! Calls of a [`ring`] have a fourth form, `…_wait`, with a choice of how to wait.
 //!
 //! Three do as their models: [`PidFd::try_wait`](event::pidfd::PidFd::try_wait) gives an [`Option`],
 //! as std's `Child` does; [`poll`](event::poll::poll()) and [`Epoll::wait`](event::epoll::Epoll::wait)
@@ -62,7 +68,10 @@
 //!
 //! # Features
 //!
-//! `cli`: the program `linipc`, whose `compare` sends a file through sixteen mechanisms. Nothing of it
+//! `zerocopy`: types with the traits of the crate zerocopy are plain values, in `shared::Zerocopy`, for
+//! [`shared`] and [`ring`].
+//!
+//! `cli`: the program `linipc`, whose `compare` sends a file through seventeen mechanisms. Nothing of it
 //! is in the library.
 
 pub use linipc_core as core;
@@ -82,6 +91,7 @@ mod on_drop;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
+pub mod ring;
 pub mod shared;
 pub mod socket;
 pub mod sysv;

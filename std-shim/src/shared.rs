@@ -72,6 +72,8 @@ use linipc_core::map::{self, Access, Region};
 use linipc_core::shared::variable::Variable;
 
 pub use linipc_core::plain;
+#[cfg(feature = "zerocopy")]
+pub use linipc_core::shared::variable::Zerocopy;
 pub use linipc_core::shared::variable::{Mismatch, Plain};
 
 use crate::Deadline;

@@ -103,6 +103,7 @@ pub use self::wait::Wait;
 
 mod end;
 pub(crate) mod identity;
+pub mod items;
 mod record;
 pub mod spsc;
 mod wait;
@@ -266,7 +267,7 @@ impl Header {
 pub const fn len(capacity: u64) -> Result<usize, AttachError> {
     if !capacity.is_power_of_two() || capacity < MIN_CAPACITY || capacity > MAX_CAPACITY {
         return Err(AttachError::Capacity {
-            nearest: nearest_capacity(capacity),
+            nearest: nearest_power_of_two(capacity, MIN_CAPACITY, MAX_CAPACITY),
         });
     }
     let len = DATA as u64 + capacity + capacity / 2 + SLACK;
@@ -276,16 +277,17 @@ pub const fn len(capacity: u64) -> Result<usize, AttachError> {
     Ok(len as usize)
 }
 
-const fn nearest_capacity(capacity: u64) -> u64 {
-    if capacity <= MIN_CAPACITY {
-        return MIN_CAPACITY;
+/// The nearest to a number, from `min` to `max`, which are some.
+const fn nearest_power_of_two(number: u64, min: u64, max: u64) -> u64 {
+    if number <= min {
+        return min;
     }
-    if capacity >= MAX_CAPACITY {
-        return MAX_CAPACITY;
+    if number >= max {
+        return max;
     }
-    let above = capacity.next_power_of_two();
+    let above = number.next_power_of_two();
     let below = above / 2;
-    if capacity - below < above - capacity {
+    if number - below < above - number {
         below
     } else {
         above
@@ -459,12 +461,7 @@ impl<M: Memory> Ring<M> {
         }
         let capacity = header.capacity.load(Ordering::Relaxed);
         let size = match kind {
-            Kind::Items => capacity
-                .checked_mul(item)
-                .and_then(u64::checked_next_power_of_two)
-                .map(|size| size.max(MIN_CAPACITY))
-                .filter(|_| capacity.is_power_of_two())
-                .ok_or(AttachError::Corrupt)?,
+            Kind::Items => items::size(capacity, item).ok_or(AttachError::Corrupt)?,
             _ => capacity,
         };
         if len(size).is_err() {
@@ -673,7 +670,7 @@ impl fmt::Display for AttachError {
             Self::Unsealed => f.write_str("the memory is not sealed against shrinking"),
             Self::Capacity { nearest } => write!(
                 f,
-                "a capacity is a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}: {nearest} is near"
+                "a capacity is a power of two, and within the limits: the nearest is {nearest}"
             ),
             Self::NotARing => f.write_str("there is no ring in this memory"),
             Self::Version { found, expected } => {

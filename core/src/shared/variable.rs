@@ -80,6 +80,32 @@ numbers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
 // SAFETY: An array is its elements one after the other, without padding.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
+/// Makes a type that has zerocopy's traits [`Plain`].
+///
+/// ```
+/// use linipc_core::map::{Access, Region};
+/// use linipc_core::shared::variable::{Variable, Zerocopy};
+/// use zerocopy::little_endian::U32; // the same bytes on every machine
+///
+/// let region = Region::anonymous(Variable::<Zerocopy<U32>>::LEN, Access::READ | Access::WRITE)?;
+/// let variable = Variable::new(region.bytes())?;
+/// variable.format(Zerocopy(U32::new(7)))?;
+/// assert_eq!(variable.read()?.0.0.get(), 7);
+/// # Ok::<(), linipc_core::Errno>(())
+/// ```
+#[cfg(feature = "zerocopy")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
+pub struct Zerocopy<T>(pub T);
+
+// SAFETY: Any bytes are a value (`FromBytes`), it has no padding (`IntoBytes`) and changes only as a
+// whole (`Immutable`). References have none of the three.
+#[cfg(feature = "zerocopy")]
+unsafe impl<T> Plain for Zerocopy<T> where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy + 'static
+{
+}
+
 /// Defines structures that are [`Plain`]: `repr(C)`, `Copy`, of fields that all are, without padding.
 ///
 /// A field that is not, or padding between or behind the fields, is an error of the compiler.

@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use linipc_core::Errno;
 use linipc_core::io::{OFlags, fcntl_getfl, retry_on_intr};
 use linipc_core::map::{Access, Region};
+use linipc_core::posix::Create;
 use linipc_core::posix::shm as core;
-use linipc_core::posix::{Create, Mode};
 
 pub use linipc_core::posix::shm::{Limits, limits};
 
@@ -115,8 +115,19 @@ impl OpenOptions {
     /// - `INVAL`: read-only, and to be made.
     /// - `AGAIN`: others made and unlinked it all the time.
     pub fn open(&self, name: impl AsRef<Path>) -> io::Result<SharedMemory> {
-        let name = name.as_ref();
-        let object = self.open_object(name).map_err(no_space)?;
+        self.open_with(name.as_ref(), |object| match self.reserve {
+            true => retry_on_intr(|| core::resize(object, self.size)),
+            false => core::ftruncate(object, self.size),
+        })
+    }
+
+    /// The same, with what `init` puts into a new object before anybody can open it.
+    pub(crate) fn open_with(
+        &self,
+        name: &Path,
+        init: impl Fn(&OwnedFd) -> Result<(), Errno>,
+    ) -> io::Result<SharedMemory> {
+        let object = self.open_object(name, init).map_err(no_space)?;
         Ok(SharedMemory {
             object,
             unlink_on_drop: RemoveOnDrop::new(
@@ -126,7 +137,11 @@ impl OpenOptions {
         })
     }
 
-    fn open_object(&self, name: &Path) -> Result<OwnedFd, Errno> {
+    fn open_object(
+        &self,
+        name: &Path,
+        init: impl Fn(&OwnedFd) -> Result<(), Errno>,
+    ) -> Result<OwnedFd, Errno> {
         const TRIES: usize = 100;
         let access = if self.read_only {
             Access::READ
@@ -137,7 +152,7 @@ impl OpenOptions {
         let mode = match self.open.how() {
             Create::No => return existing(),
             _ if self.read_only => return Err(Errno::INVAL),
-            Create::Exclusive(mode) => return self.make(name, mode),
+            Create::Exclusive(mode) => return core::create(name, mode, init),
             Create::Open(mode) => mode,
         };
         for _ in 0..TRIES {
@@ -145,19 +160,12 @@ impl OpenOptions {
                 Err(Errno::NOENT) => {}
                 done => return done,
             }
-            match self.make(name, mode) {
+            match core::create(name, mode, &init) {
                 Err(Errno::EXIST) => {}
                 done => return done,
             }
         }
         Err(Errno::AGAIN)
-    }
-
-    fn make(&self, name: &Path, mode: Mode) -> Result<OwnedFd, Errno> {
-        core::create(name, mode, |object| match self.reserve {
-            true => retry_on_intr(|| core::resize(object, self.size)),
-            false => core::ftruncate(object, self.size),
-        })
     }
 }
 

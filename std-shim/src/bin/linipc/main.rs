@@ -71,6 +71,7 @@ A message or a piece has the size that suits the mechanism. What is built on top
 
   shm-*, memfd     slots in the segment, handed over by futexes: spin for a while, then sleep
   sem-*            the same slots, handed over by semaphores, without spinning
+  ring             one each way, in sealed memory, copied in and out: spin, then sleep
   file-lock        a file, and three byte-range locks as a baton; nothing polls
   shared-variable  each way one for the message, and one that tells that it was read
   udp              numbers, acknowledgements and repetition, so that nothing is lost

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::links::{Link, Prepared, Start, lock, mq, pipe, sem, shm, socket, udp, variable};
+use crate::links::{Link, Prepared, Start, lock, mq, pipe, ring, sem, shm, socket, udp, variable};
 
 /// A way in which two processes talk.
 #[derive(Debug)]
@@ -48,6 +48,12 @@ pub(crate) const ALL: &[Mechanism] = &[
         good_for: "bulk data passed by descriptor",
         prepare: shm::memfd::prepare,
         open: shm::memfd::open,
+    },
+    Mechanism {
+        name: "ring",
+        good_for: "least time between two processes",
+        prepare: ring::prepare,
+        open: ring::open,
     },
     Mechanism {
         name: "sem-sysv",

@@ -17,6 +17,7 @@ use linipc::error::errno;
 pub(crate) mod lock;
 pub(crate) mod mq;
 pub(crate) mod pipe;
+pub(crate) mod ring;
 pub(crate) mod sem;
 pub(crate) mod shm;
 pub(crate) mod slots;
