@@ -5,9 +5,9 @@
 //! if their identity says so. The algorithms do not know which.
 
 #[cfg(loom)]
-pub use model::{Fault, Heap, with};
-#[cfg(loom)]
 pub(crate) use model::*;
+#[cfg(loom)]
+pub use model::{Fault, Heap, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
