@@ -5,9 +5,9 @@
 //! if their identity says so. The algorithms do not know which.
 
 #[cfg(loom)]
-pub use model::Heap;
-#[cfg(loom)]
 pub(crate) use model::*;
+#[cfg(loom)]
+pub use model::{Fault, Heap, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -265,14 +265,18 @@ mod model {
 
     use self::std::sync::Arc;
     use self::std::vec::Vec;
+    use core::cell::Cell;
     use core::ptr::NonNull;
     use core::time::Duration;
 
+    use loom::cell::UnsafeCell;
     use loom::sync::{Condvar, Mutex};
     use rustix::io::Errno;
 
-    use crate::futex::Deadline;
+    use crate::futex::{Clock, Deadline, Timespec};
     use crate::map::Access;
+    use crate::ring::end::Side;
+    use crate::ring::identity::pid_of;
     use crate::ring::{AttachError, Header, Memory};
     use crate::shared::SharedBytes;
 
@@ -281,11 +285,49 @@ mod model {
 
     pub(crate) const ENDS: usize = 2;
 
-    /// An identity that is dead.
-    pub(crate) const DEAD: u64 = 1 << 63;
+    /// The identity of the dead, whose process id is nobody's.
+    const DEAD: u64 = 2;
 
     pub(crate) fn is_alive(identity: u64) -> bool {
-        identity & DEAD == 0
+        let is_alive = pid_of(identity) != 0;
+        if !is_alive {
+            // The kernel's order: who is known to be dead has done all that it did.
+            fence(Ordering::Acquire);
+        }
+        is_alive
+    }
+
+    /// What can be taken out of a model, to see that it was needed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Fault {
+        /// The light fence does nothing.
+        NoLightFence,
+        /// The heavy fence does nothing.
+        NoHeavyFence,
+        /// Handles cannot register for heavy fences, which is no fault of an algorithm that knows it.
+        NoRegistration,
+    }
+
+    std::thread_local! {
+        /// All threads of a model are one thread of the system.
+        static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Runs models with a fault.
+    pub fn with(fault: Fault, models: impl FnOnce()) {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                FAULT.set(None);
+            }
+        }
+        let _reset = Reset;
+        FAULT.set(Some(fault));
+        models();
+    }
+
+    fn has(fault: Fault) -> bool {
+        FAULT.get() == Some(fault)
     }
 
     /// A futex: whoever sleeps looks at the value under the lock that whoever wakes takes.
@@ -314,13 +356,26 @@ mod model {
         }
     }
 
-    pub(crate) fn sleep(word: &Word, expected: u32, _: Option<Deadline>) -> Result<(), Errno> {
+    /// A nap ends by itself; another sleep when it is woken, also by a death, of which a real sleeper
+    /// learns when its time is up. So it always says that it is.
+    pub(crate) fn sleep(word: &Word, expected: u32, until: Option<Deadline>) -> Result<(), Errno> {
+        let is_nap = until.is_some_and(|until| until.at.tv_nsec <= NAP);
+        if is_nap || expected & DIED != 0 {
+            loom::thread::yield_now();
+            return Err(Errno::TIMEDOUT);
+        }
         let held = word.lock.lock().unwrap();
         if word.load(Ordering::Relaxed) == expected {
             drop(word.sleepers.wait(held).unwrap());
         }
-        Ok(())
+        Err(Errno::TIMEDOUT)
     }
+
+    /// A bit of the bell: somebody on the other side has died.
+    const DIED: u32 = 1 << 31;
+
+    /// Up to so many ns it is a nap.
+    const NAP: i64 = 10_000_000;
 
     pub(crate) fn wake(word: &Word) {
         let _held = word.lock.lock().unwrap();
@@ -328,15 +383,20 @@ mod model {
     }
 
     pub(crate) fn register() -> bool {
-        true
+        !has(Fault::NoRegistration)
     }
 
     pub(crate) fn light_fence() {
-        fence(Ordering::SeqCst);
+        // Who is not registered is not reached.
+        if !has(Fault::NoLightFence) && !has(Fault::NoRegistration) {
+            fence(Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn heavy_fence() -> bool {
-        fence(Ordering::SeqCst);
+        if !has(Fault::NoHeavyFence) {
+            fence(Ordering::SeqCst);
+        }
         true
     }
 
@@ -348,8 +408,15 @@ mod model {
         false
     }
 
-    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Deadline {
-        deadline.unwrap_or_else(|| Deadline::after(crate::futex::Clock::Monotonic, Duration::ZERO))
+    pub(crate) fn earlier(_: Option<Deadline>, slice: Duration) -> Deadline {
+        let at = Timespec {
+            tv_sec: 0,
+            tv_nsec: slice.subsec_nanos().into(),
+        };
+        Deadline {
+            clock: Clock::Monotonic,
+            at,
+        }
     }
 
     macro_rules! layout {
@@ -369,12 +436,23 @@ mod model {
 
     impl Heap {
         /// Memory for a ring with `capacity` bytes of data.
-        #[allow(clippy::new_without_default)]
         pub fn new(capacity: u64) -> Self {
+            Self::with_claims(capacity, 0)
+        }
+
+        /// The same for a ring whose messages nobody may read while they are written, or write while
+        /// they are read: that fails the model. Without it a model cannot see a read that comes too
+        /// late, since no value is read before it is written.
+        pub fn exclusive(capacity: u64) -> Self {
+            Self::with_claims(capacity, capacity / 4)
+        }
+
+        fn with_claims(capacity: u64, claims: u64) -> Self {
             let words = (0..capacity / 4).map(|_| AtomicU64::new(0)).collect();
+            let claims = (0..claims).map(|_| UnsafeCell::new(())).collect();
             let cells = Cells {
                 header: None,
-                words: Arc::new(words),
+                words: Arc::new(Words { words, claims }),
                 mask: capacity - 8,
             };
             Self(Arc::new(Parts {
@@ -382,6 +460,26 @@ mod model {
                 cells,
             }))
         }
+
+        /// The producer in a slot dies, in the thread that does what it did.
+        pub fn kill_producer(&self, slot: usize) {
+            let header = &self.0.header;
+            kill(&header.producers, slot, &header.consumers);
+        }
+
+        /// The consumer in a slot dies, in the thread that does what it did.
+        pub fn kill_consumer(&self, slot: usize) {
+            let header = &self.0.header;
+            kill(&header.consumers, slot, &header.producers);
+        }
+    }
+
+    fn kill(side: &Side, slot: usize, other: &Side) {
+        // The edge to `is_alive`.
+        side.slots[slot].store(DEAD, Ordering::Release);
+        // No sleep is for ever: the other side looks again.
+        other.bell.0.fetch_or(DIED, Ordering::Release);
+        wake(&other.bell.0);
     }
 
     // SAFETY: No bytes of it are ever reached: `header_of` and `cells_of` know what the address is.
@@ -415,7 +513,7 @@ mod model {
     #[derive(Debug, Clone)]
     pub(crate) struct Cells {
         header: Option<NonNull<Header>>,
-        words: Arc<Vec<AtomicU64>>,
+        words: Arc<Words>,
         mask: u64,
     }
 
@@ -423,6 +521,18 @@ mod model {
     unsafe impl Send for Cells {}
     // SAFETY: As for `Send`.
     unsafe impl Sync for Cells {}
+
+    #[derive(Debug)]
+    struct Words {
+        words: Vec<AtomicU64>,
+        /// One a word, or none at all: who reads or writes a message has its words.
+        claims: Vec<UnsafeCell<()>>,
+    }
+
+    // SAFETY: There is nothing in the cells.
+    unsafe impl Send for Words {}
+    // SAFETY: As for `Send`.
+    unsafe impl Sync for Words {}
 
     impl Cells {
         pub(crate) fn header(&self) -> &Header {
@@ -438,12 +548,13 @@ mod model {
             unimplemented!("models copy")
         }
 
-        pub(crate) fn word(&self, position: u64) -> &AtomicU64 {
-            &self.words[(position & self.mask) as usize / 8]
+        /// Which word is at a position.
+        fn index(&self, position: u64, offset: usize) -> usize {
+            ((position & self.mask) as usize + offset) / 8
         }
 
-        fn words_at(&self, position: u64, offset: usize) -> impl Iterator<Item = &AtomicU64> {
-            self.words[((position & self.mask) as usize + offset) / 8..].iter()
+        pub(crate) fn word(&self, position: u64) -> &AtomicU64 {
+            &self.words.words[self.index(position, 0)]
         }
 
         pub(crate) unsafe fn write(
@@ -455,16 +566,24 @@ mod model {
         ) {
             // SAFETY: The caller's promise.
             let bytes = unsafe { core::slice::from_raw_parts(from, len) };
-            for (bytes, word) in bytes.chunks(8).zip(self.words_at(position, offset)) {
+            for (bytes, index) in bytes.chunks(8).zip(self.index(position, offset)..) {
                 let mut value = [0; 8];
                 value[..bytes.len()].copy_from_slice(bytes);
-                word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+                if let Some(claim) = self.words.claims.get(index) {
+                    claim.with_mut(|_| {});
+                }
+                self.words.words[index].store(u64::from_le_bytes(value), Ordering::Relaxed);
             }
         }
 
         pub(crate) unsafe fn read(&self, position: u64, offset: usize, to: *mut u8, len: usize) {
-            for (at, word) in (0..len).step_by(8).zip(self.words_at(position, offset)) {
-                let value = word.load(Ordering::Relaxed).to_le_bytes();
+            for (at, index) in (0..len).step_by(8).zip(self.index(position, offset)..) {
+                if let Some(claim) = self.words.claims.get(index) {
+                    claim.with(|_| {});
+                }
+                let value = self.words.words[index]
+                    .load(Ordering::Relaxed)
+                    .to_le_bytes();
                 let left = (len - at).min(8);
                 // SAFETY: The caller's promise: `at + left` is at most `len`.
                 unsafe { to.add(at).copy_from_nonoverlapping(value.as_ptr(), left) };

@@ -42,7 +42,7 @@ pub(crate) struct Side {
     /// them. On a line of its own, which nobody writes while nobody sleeps.
     pub(crate) bell: Line<Word>,
     /// Identities, [`NOBODY`] or [`CLOSED`]. Written by who enters and leaves.
-    slots: [AtomicU64; ENDS],
+    pub(crate) slots: [AtomicU64; ENDS],
     /// How often each slot was entered, modulo 2¹⁶ in use.
     generations: [AtomicU32; ENDS],
     /// 1 if heavy fences did not reach all who have been here.

@@ -547,12 +547,7 @@ impl<M: Memory> Consumer<M> {
         // (C2) One comparison says all: a whole message of this length, which fits this ring.
         if word != committed(len as u64) || len as u64 > MAX_OF_ALL && len as u64 > self.ring.max()
         {
-            return Err(match self.observe(self.head) {
-                Ok(len) => Error::BufferLen {
-                    message: len as usize,
-                },
-                Err(error) => error,
-            });
+            return Err(self.why_not_exact(word));
         }
         // (C3)
         // SAFETY: The caller's promise; (C2).
@@ -621,6 +616,16 @@ impl<M: Memory> Consumer<M> {
         match committed_len(word, self.ring.max()) {
             Some(len) => Ok(len),
             None => Err(self.why_not(word, at)),
+        }
+    }
+
+    #[cold]
+    fn why_not_exact(&self, word: u64) -> Error {
+        match committed_len(word, self.ring.max()) {
+            Some(len) => Error::BufferLen {
+                message: len as usize,
+            },
+            None => self.why_not(word, self.head),
         }
     }
 
