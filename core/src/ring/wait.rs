@@ -163,9 +163,10 @@ impl Waiter {
         if bits & ASLEEP != 0 {
             wake(&there.bell.0);
         }
-        if bits & ARMED != 0
-            && let Some(event) = &self.event
-        {
+        if bits & ARMED == 0 {
+            return;
+        }
+        if let Some(event) = &self.event {
             // A full counter has woken its reader already.
             let _ = eventfd::write(event.as_fd(), 1);
         }

@@ -139,8 +139,12 @@ mod x86_64 {
         // Relaxed: it publishes nothing, and who does not see it asks again.
         match ANSWER.load(Ordering::Relaxed) {
             NOT_ASKED => {
-                let max = __cpuid(0).eax;
-                let has = max >= 7 && __cpuid_count(7, 0).ebx & 1 << 9 != 0;
+                #[allow(unused_unsafe, reason = "unsafe in compilers before 1.93")]
+                // SAFETY: Every x86_64 processor has the instruction.
+                let max = unsafe { __cpuid(0) }.eax;
+                #[allow(unused_unsafe, reason = "unsafe in compilers before 1.93")]
+                // SAFETY: As above.
+                let has = max >= 7 && unsafe { __cpuid_count(7, 0) }.ebx & 1 << 9 != 0;
                 ANSWER.store(if has { YES } else { NO }, Ordering::Relaxed);
                 has
             }
