@@ -96,7 +96,7 @@ impl<const N: usize> SendBatch<N> for SpscSender<N> {
         while sent < messages.len() {
             let mut batch = self.0.batch();
             while let Some(message) = messages.get(sent) {
-                match batch.try_push(message) {
+                match batch.try_push_value(message) {
                     Ok(()) => sent += 1,
                     Err(Error::Full) => break,
                     Err(error) => panic!("{error}"),
@@ -114,8 +114,8 @@ impl<const N: usize> ReceiveBatch<N> for SpscReceiver<N> {
             let mut batch = self.0.batch();
             let mut received = 0;
             for message in into.iter_mut() {
-                match batch.try_next() {
-                    Ok(next) => next.read(0, message).unwrap(),
+                match batch.try_next_exact(message) {
+                    Ok(()) => {}
                     // The sender may be done before the last batch is full.
                     Err(Error::Empty | Error::Closed) => break,
                     Err(error) => panic!("{error}"),

@@ -542,13 +542,7 @@ impl<M: Memory> Consumer<M> {
     /// `to` is valid for writes of `len` bytes.
     #[inline(always)]
     unsafe fn pop_exact(&mut self, to: *mut u8, len: usize) -> Result<(), Error> {
-        // (C1)
-        let word = self.ring.cells.word(self.head).load(Ordering::Acquire);
-        // (C2) One comparison says all: a whole message of this length, which fits this ring.
-        if word != committed(len as u64) || len as u64 > MAX_OF_ALL && len as u64 > self.ring.max()
-        {
-            return Err(self.why_not_exact(word));
-        }
+        self.observe_exact(self.head, len)?;
         // (C3)
         // SAFETY: The caller's promise; (C2).
         unsafe { self.ring.cells.read(self.head, HEADER as usize, to, len) };
@@ -619,13 +613,27 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
+    /// The same, of a message that shall have this length. So the place of the next one is known
+    /// before the header is.
+    #[inline(always)]
+    fn observe_exact(&self, at: u64, len: usize) -> Result<(), Error> {
+        // (C1)
+        let word = self.ring.cells.word(at).load(Ordering::Acquire);
+        // (C2) One comparison says all: a whole message of this length, which fits this ring.
+        let fits = len as u64 <= MAX_OF_ALL || len as u64 <= self.ring.max();
+        if word == committed(len as u64) && fits {
+            return Ok(());
+        }
+        Err(self.why_not_exact(word, at))
+    }
+
     #[cold]
-    fn why_not_exact(&self, word: u64) -> Error {
+    fn why_not_exact(&self, word: u64, at: u64) -> Error {
         match committed_len(word, self.ring.max()) {
             Some(len) => Error::BufferLen {
                 message: len as usize,
             },
-            None => self.why_not(word, self.head),
+            None => self.why_not(word, at),
         }
     }
 
@@ -787,6 +795,19 @@ impl<M: Memory> Batch<'_, M> {
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut claim = self.try_claim(message.len())?;
         claim.fill(message.as_ptr());
+        claim.commit();
+        Ok(())
+    }
+
+    /// Copies one more plain value in as a message, if there is room.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Producer::try_push`]. The batch stays as it was.
+    #[inline]
+    pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
+        let mut claim = self.try_claim(size_of::<T>())?;
+        claim.fill((&raw const *value).cast());
         claim.commit();
         Ok(())
     }
@@ -961,7 +982,31 @@ impl<M: Memory> Messages<'_, M> {
     #[inline]
     pub fn try_next(&mut self) -> Result<Message<'_, M>, Error> {
         let (at, len) = (self.next, self.consumer.observe(self.next)?);
-        let next = at.wrapping_add(size(len));
+        self.advance(len)?;
+        let ring = &self.consumer.ring;
+        Ok(Message { ring, at, len })
+    }
+
+    /// Copies the next message into a plain value. For values of one type, and small ones above all,
+    /// this is faster than [`Messages::try_next`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_pop_value`].
+    #[inline]
+    pub fn try_next_exact<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
+        let (at, len) = (self.next, size_of::<T>());
+        self.consumer.observe_exact(at, len)?;
+        self.advance(len as u64)?;
+        let to = (&raw mut *value).cast();
+        // SAFETY: `value` has the size of a `T`, and any bytes are one (`Plain`); (C2).
+        unsafe { self.consumer.ring.cells.read(at, HEADER as usize, to, len) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, len: u64) -> Result<(), Error> {
+        let next = self.next.wrapping_add(size(len));
         // Else a producer could let a batch go round and round.
         if next.wrapping_sub(self.consumer.head) > self.consumer.ring.capacity {
             return Err(Error::Corrupt);
@@ -969,15 +1014,9 @@ impl<M: Memory> Messages<'_, M> {
         self.next = next;
         self.messages += 1;
         self.bytes += len;
-        self.consumer
-            .ring
-            .cells
-            .prefetch_read(self.next.wrapping_add(AHEAD));
-        Ok(Message {
-            ring: &self.consumer.ring,
-            at,
-            len,
-        })
+        let ahead = next.wrapping_add(AHEAD);
+        self.consumer.ring.cells.prefetch_read(ahead);
+        Ok(())
     }
 
     /// Takes all that were read out of the ring.
