@@ -114,8 +114,8 @@ impl<const N: usize> ReceiveBatch<N> for SpscReceiver<N> {
             let mut batch = self.0.batch();
             let mut received = 0;
             for message in into.iter_mut() {
-                match batch.try_next_exact(message) {
-                    Ok(()) => {}
+                match batch.try_next() {
+                    Ok(next) => next.read(0, message).unwrap(),
                     // The sender may be done before the last batch is full.
                     Err(Error::Empty | Error::Closed) => break,
                     Err(error) => panic!("{error}"),

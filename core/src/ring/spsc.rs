@@ -613,8 +613,7 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
-    /// The same, of a message that shall have this length. So the place of the next one is known
-    /// before the header is.
+    /// The same, of a message that shall have this length.
     #[inline(always)]
     fn observe_exact(&self, at: u64, len: usize) -> Result<(), Error> {
         // (C1)
@@ -985,23 +984,6 @@ impl<M: Memory> Messages<'_, M> {
         self.advance(len)?;
         let ring = &self.consumer.ring;
         Ok(Message { ring, at, len })
-    }
-
-    /// Copies the next message into a plain value. For values of one type, and small ones above all,
-    /// this is faster than [`Messages::try_next`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Consumer::try_pop_value`].
-    #[inline]
-    pub fn try_next_exact<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
-        let (at, len) = (self.next, size_of::<T>());
-        self.consumer.observe_exact(at, len)?;
-        self.advance(len as u64)?;
-        let to = (&raw mut *value).cast();
-        // SAFETY: `value` has the size of a `T`, and any bytes are one (`Plain`); (C2).
-        unsafe { self.consumer.ring.cells.read(at, HEADER as usize, to, len) };
-        Ok(())
     }
 
     #[inline(always)]

@@ -4,10 +4,10 @@
 //! made of accesses that the compiler does not see through: assembly on x86_64, relaxed atomics
 //! elsewhere. What they read while a peer writes may be torn, and is nothing worse.
 //!
-//! On x86_64 there is a second reason. Long copies are fastest by `rep movsb`, which takes whole lines
-//! without reading what it overwrites. But some processors run it, and so the `memcpy` of C
+//! On x86_64 there is a second reason. Copies are the faster the wider each store is, and long ones
+//! fastest by `rep movsb`, which takes whole lines without reading what it overwrites. But some processors run it, and so the `memcpy` of C
 //! libraries, twenty times slower when the destination lies a few bytes past the source modulo
-//! 4096. Such copies are made by loads and stores of 16 bytes (`benches/ring.rs` has all alignments).
+//! 4096. Such copies are made by loads and stores (`benches/ring.rs` has all alignments).
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use words::{copy_in, copy_out};
@@ -129,26 +129,96 @@ mod x86_64 {
     /// From this length on `rep movsb` pays for its start.
     const LONG: usize = 4096;
 
-    /// Whether this processor is fast at `rep movsb` (ERMS): asked once, since cpuid is slow under a
-    /// hypervisor.
-    fn has_fast_strings() -> bool {
-        const NOT_ASKED: u8 = 0;
-        const NO: u8 = 1;
-        const YES: u8 = 2;
-        static ANSWER: AtomicU8 = AtomicU8::new(NOT_ASKED);
-        // Relaxed: it publishes nothing, and who does not see it asks again.
-        match ANSWER.load(Ordering::Relaxed) {
-            NOT_ASKED => {
-                #[allow(unused_unsafe, reason = "unsafe in compilers before 1.93")]
-                // SAFETY: Every x86_64 processor has the instruction.
-                let max = unsafe { __cpuid(0) }.eax;
-                #[allow(unused_unsafe, reason = "unsafe in compilers before 1.93")]
-                // SAFETY: As above.
-                let has = max >= 7 && unsafe { __cpuid_count(7, 0) }.ebx & 1 << 9 != 0;
-                ANSWER.store(if has { YES } else { NO }, Ordering::Relaxed);
-                has
+    /// [`copy`] of more than [`SHORT`] bytes, by the widest way that this processor has.
+    ///
+    /// # Safety
+    ///
+    /// As for [`copy`].
+    #[inline(never)]
+    unsafe fn copy_lines(from: *const u8, to: *mut u8, len: usize) {
+        let has = Has::ask();
+        let past = to.addr().wrapping_sub(from.addr()) % 4096;
+        if len >= LONG && has.fast_strings() && !(1..=64).contains(&past) {
+            // SAFETY: The caller's promise.
+            unsafe { copy_string(from, to, len) }
+        } else if has.avx512() {
+            // SAFETY: The caller's promise; the processor has the instructions.
+            unsafe { copy_by_64(from, to, len) }
+        } else if has.avx() {
+            // SAFETY: The caller's promise; the processor has the instructions.
+            unsafe { copy_by_32(from, to, len) }
+        } else {
+            // SAFETY: The caller's promise.
+            unsafe { copy_by_16(from, to, len) }
+        }
+    }
+
+    /// What this processor has, and the kernel lets us use.
+    #[derive(Clone, Copy)]
+    struct Has(u8);
+
+    impl Has {
+        const ASKED: u8 = 1;
+        const FAST_STRINGS: u8 = 2;
+        const AVX: u8 = 4;
+        const AVX512: u8 = 8;
+
+        /// Asks once, since cpuid is slow under a hypervisor.
+        fn ask() -> Self {
+            static ANSWER: AtomicU8 = AtomicU8::new(0);
+            // Relaxed: it publishes nothing, and who does not see it asks again.
+            let answer = ANSWER.load(Ordering::Relaxed);
+            if answer != 0 {
+                return Self(answer);
             }
-            answer => answer == YES,
+            let has = Self::ask_the_processor();
+            ANSWER.store(has.0, Ordering::Relaxed);
+            has
+        }
+
+        #[cold]
+        #[allow(unused_unsafe, reason = "cpuid is unsafe in older compilers")]
+        fn ask_the_processor() -> Self {
+            // SAFETY: Every x86_64 processor has the instruction.
+            let leaves = unsafe { __cpuid(0) }.eax;
+            if leaves < 7 {
+                return Self(Self::ASKED);
+            }
+            // SAFETY: As above.
+            let (one, seven) = (unsafe { __cpuid(1) }, unsafe { __cpuid_count(7, 0) });
+            // OSXSAVE: the kernel lets us ask which registers it keeps.
+            let kept: u32 = if one.ecx & 1 << 27 == 0 {
+                0
+            } else {
+                let kept;
+                // SAFETY: The processor has the instruction, as the bit says.
+                unsafe {
+                    asm!("xgetbv", in("ecx") 0, out("eax") kept, out("edx") _, options(nostack, nomem));
+                }
+                kept
+            };
+            let mut has = Self::ASKED;
+            let mut add = |condition, what| has |= if condition { what } else { 0 };
+            add(seven.ebx & 1 << 9 != 0, Self::FAST_STRINGS);
+            add(one.ecx & 1 << 28 != 0 && kept & 0x6 == 0x6, Self::AVX);
+            add(
+                seven.ebx & 1 << 16 != 0 && kept & 0xe6 == 0xe6,
+                Self::AVX512,
+            );
+            Self(has)
+        }
+
+        /// Whether `rep movsb` is fast (ERMS).
+        fn fast_strings(self) -> bool {
+            self.0 & Self::FAST_STRINGS != 0
+        }
+
+        fn avx(self) -> bool {
+            self.0 & Self::AVX != 0
+        }
+
+        fn avx512(self) -> bool {
+            self.0 & Self::AVX512 != 0
         }
     }
 
@@ -174,55 +244,41 @@ mod x86_64 {
         }
     }
 
-    /// [`copy`] of more than [`SHORT`] bytes: 64 at a time, or a long one by the fastest way.
-    ///
-    /// # Safety
-    ///
-    /// As for [`copy`].
-    #[inline(never)]
-    unsafe fn copy_lines(from: *const u8, to: *mut u8, len: usize) {
-        let past = to.addr().wrapping_sub(from.addr()) % 4096;
-        if len >= LONG && !(1..=64).contains(&past) && has_fast_strings() {
-            // SAFETY: The caller's promise.
-            return unsafe { copy_string(from, to, len) };
-        }
-        let last = len - 64;
-        // SAFETY: The caller's promise: the loop copies 64 bytes at each place before `last`, and
-        // what follows it 64 at `last`.
-        unsafe {
-            asm!(
-                "2:",
-                "movups {a}, [{from} + {at}]",
-                "movups {b}, [{from} + {at} + 16]",
-                "movups {c}, [{from} + {at} + 32]",
-                "movups {d}, [{from} + {at} + 48]",
-                "movups [{to} + {at}], {a}",
-                "movups [{to} + {at} + 16], {b}",
-                "movups [{to} + {at} + 32], {c}",
-                "movups [{to} + {at} + 48], {d}",
-                "add {at}, 64",
-                "cmp {at}, {last}",
-                "jb 2b",
-                "movups {a}, [{from} + {last}]",
-                "movups {b}, [{from} + {last} + 16]",
-                "movups {c}, [{from} + {last} + 32]",
-                "movups {d}, [{from} + {last} + 48]",
-                "movups [{to} + {last}], {a}",
-                "movups [{to} + {last} + 16], {b}",
-                "movups [{to} + {last} + 32], {c}",
-                "movups [{to} + {last} + 48], {d}",
-                from = in(reg) from,
-                to = in(reg) to,
-                last = in(reg) last,
-                at = inout(reg) 0_usize => _,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
-                options(nostack),
-            );
-        }
+    /// Defines a copy of more than 64 bytes: 64 in each round, then 64 that may overlap those before.
+    macro_rules! by {
+        ($name:ident, $width:literal, $end:literal, [$($move:literal $register:ident $place:literal),*]) => {
+            /// # Safety
+            ///
+            /// As for [`copy`]; there are more than 64 bytes, and the processor has the instructions.
+            unsafe fn $name(from: *const u8, to: *mut u8, len: usize) {
+                // SAFETY: The caller's promise: the loop copies 64 bytes at each place before `last`,
+                // and then 64 there.
+                unsafe {
+                    asm!(
+                        "2:",
+                        $(concat!($move, " {", stringify!($register), ":", $width, "}, [{from} + {at} + ", $place, "]"),)*
+                        $(concat!($move, " [{to} + {at} + ", $place, "], {", stringify!($register), ":", $width, "}"),)*
+                        "add {at}, 64",
+                        "cmp {at}, {last}",
+                        "jb 2b",
+                        $(concat!($move, " {", stringify!($register), ":", $width, "}, [{from} + {last} + ", $place, "]"),)*
+                        $(concat!($move, " [{to} + {last} + ", $place, "], {", stringify!($register), ":", $width, "}"),)*
+                        $end,
+                        from = in(reg) from,
+                        to = in(reg) to,
+                        last = in(reg) len - 64,
+                        at = inout(reg) 0_usize => _,
+                        $($register = out(xmm_reg) _,)*
+                        options(nostack),
+                    );
+                }
+            }
+        };
     }
+
+    by!(copy_by_16, "x", "", ["movups" a 0, "movups" b 16, "movups" c 32, "movups" d 48]);
+    by!(copy_by_32, "y", "vzeroupper", ["vmovdqu" a 0, "vmovdqu" b 32]);
+    by!(copy_by_64, "z", "vzeroupper", ["vmovdqu64" a 0]);
 }
 
 #[cfg(not(target_arch = "x86_64"))]
