@@ -770,6 +770,8 @@ impl<M: Memory> Claim<'_, M> {
                 .store(header, Ordering::Relaxed);
         }
         *used += size;
+        let ahead = at.wrapping_add(size.max(AHEAD));
+        producer.ring.cells.prefetch_write(ahead);
     }
 
     /// Gives the room up, as dropping does.
