@@ -87,6 +87,14 @@ impl Stage {
         self.word().load(Ordering::SeqCst)
     }
 
+    /// Where a child copies what it reads.
+    #[allow(clippy::mut_from_ref, reason = "the memory is shared with a child")]
+    fn buffer(&self) -> &mut [u8] {
+        let start = self.0.as_ptr().wrapping_add(64);
+        // SAFETY: The memory is mapped, and what follows the word is the child's until it is dead.
+        unsafe { std::slice::from_raw_parts_mut(start, 128) }
+    }
+
     /// Stops this process, to be stepped by its parent from here on.
     fn begin(&self) {
         let word = self.word();
@@ -414,8 +422,8 @@ fn a_pop_that_wakes_a_sleeper_is_done_or_not_begun() {
     });
 }
 
-/// Kills a consumer at every step of `pop`, which takes `messages` messages of 24 bytes.
-fn kill_consumers(messages: usize, pop: impl Fn(&mut Consumer<Region>)) {
+/// Kills a consumer at every step of `pop`, which copies `messages` messages of 24 bytes.
+fn kill_consumers(messages: usize, pop: impl Fn(&mut Consumer<Region>, &mut [u8])) {
     const COMMITTED: u8 = 5;
     let begin = || {
         // The third record lies across the end.
@@ -427,8 +435,9 @@ fn kill_consumers(messages: usize, pop: impl Fn(&mut Consumer<Region>)) {
         let child = peer(|| {
             let mut consumer = consumer(&fd);
             assert_eq!(next(&mut consumer).unwrap(), [0; 24]);
+            let buffer = stage.buffer();
             stage.begin();
-            pop(&mut consumer);
+            pop(&mut consumer, buffer);
             stage.end();
             unreachable!("it is killed at the end");
         });
@@ -458,6 +467,12 @@ fn kill_consumers(messages: usize, pop: impl Fn(&mut Consumer<Region>)) {
         let first = next(&mut consumer).unwrap();
         let taken = usize::from(first[0]) - 1;
         effect.add(taken);
+        for (number, read) in (1..=taken).zip(stage.buffer().chunks(24)) {
+            assert_eq!(
+                read, [number as u8; 24],
+                "what is taken was read, at {steps}"
+            );
+        }
         assert_eq!(usize::from(pushed), 8 + taken, "all the room that there is");
         assert_eq!(first, [1 + taken as u8; 24]);
         for number in first[0] + 1..pushed {
@@ -471,8 +486,8 @@ fn kill_consumers(messages: usize, pop: impl Fn(&mut Consumer<Region>)) {
 #[test]
 fn a_pop_is_done_or_not_begun() {
     isolated!(|| {
-        kill_consumers(1, |consumer| {
-            consumer.try_pop(&mut [0; 24]).unwrap();
+        kill_consumers(1, |consumer, buffer| {
+            consumer.try_pop(buffer).unwrap();
         });
     });
 }
@@ -480,9 +495,9 @@ fn a_pop_is_done_or_not_begun() {
 #[test]
 fn a_peek_is_released_or_still_there() {
     isolated!(|| {
-        kill_consumers(1, |consumer| {
+        kill_consumers(1, |consumer, buffer| {
             let message = consumer.try_peek().unwrap();
-            message.read(4, &mut [0; 20]).unwrap();
+            message.read(0, &mut buffer[..24]).unwrap();
             message.release();
         });
     });
@@ -491,10 +506,10 @@ fn a_peek_is_released_or_still_there() {
 #[test]
 fn a_batch_is_popped_as_a_whole_or_not_at_all() {
     isolated!(|| {
-        kill_consumers(3, |consumer| {
+        kill_consumers(3, |consumer, buffer| {
             let mut batch = consumer.batch();
-            for _ in 0..3 {
-                batch.try_next().unwrap().read(0, &mut [0; 24]).unwrap();
+            for buffer in buffer.chunks_exact_mut(24).take(3) {
+                batch.try_next().unwrap().read(0, buffer).unwrap();
             }
             batch.release();
         });
