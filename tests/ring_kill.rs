@@ -22,8 +22,8 @@ use support::{PATIENCE, Peer, eventually, peer, until_asleep};
 const CAPACITY: u64 = 256;
 /// Where the identities are, which differ from run to run.
 const SLOTS: [Range<usize>; 2] = [448..832, 960..1344];
-/// How many instructions are tried of a longer operation.
-const TRIES: usize = 700;
+/// How many steps the children of a test may make together, about.
+const STEPS: usize = 400_000;
 /// How many sleepers of earlier rounds may be left to notice a death.
 const SLEEPERS: usize = 24;
 
@@ -170,7 +170,7 @@ fn plan(fd: &OwnedFd, stage: &Stage, child: &Peer) -> Vec<usize> {
         }
     }
     assert!(!changes.is_empty(), "the operation writes to the ring");
-    let stride = len.div_ceil(TRIES);
+    let stride = (len * len).div_ceil(2 * STEPS);
     (0..=len)
         .filter(|step| step % stride == 0 || *step == len)
         .chain(changes.iter().flat_map(|step| [step - 1, *step]))
@@ -195,6 +195,11 @@ impl Effect {
         assert!(first > 0, "none at its beginning");
         assert!(self.0[first..].iter().all(|effect| *effect == all));
     }
+}
+
+/// Whether to wait until a death is noticed, which takes a while, at this step.
+fn waits(steps: usize) -> bool {
+    steps % 16 == 0
 }
 
 /// Kills a producer at every step of `push`, while nobody waits.
@@ -224,14 +229,18 @@ fn kill_producers(place: u64, messages: &[&[u8]], push: impl Fn(&mut Producer<Re
         child.kill();
 
         assert_eq!(next(&mut consumer).unwrap(), b"committed before");
-        let mut arrived = Vec::new();
+        let (mut arrived, mut buf) = (Vec::new(), [0; CAPACITY as usize / 2]);
         let end = loop {
-            match next(&mut consumer) {
-                Ok(message) => arrived.push(message),
+            match consumer.try_pop(&mut buf) {
+                Ok(len) => arrived.push(buf[..len].to_vec()),
                 Err(error) => break error,
             }
         };
-        assert_eq!(end, Error::PeerDead, "at {steps}");
+        assert_eq!(end, Error::Empty, "at {steps}");
+        assert_eq!(consumer.peers(), Peers::Dead);
+        if waits(*steps) {
+            assert_eq!(next(&mut consumer), Err(Error::PeerDead), "at {steps}");
+        }
         effect.add(arrived.len());
         if !arrived.is_empty() {
             assert_eq!(arrived, messages, "whole, at {steps}");
@@ -457,12 +466,16 @@ fn kill_consumers(messages: usize, pop: impl Fn(&mut Consumer<Region>, &mut [u8]
         assert_eq!(producer.peers(), Peers::Dead);
         let mut pushed = COMMITTED;
         let end = loop {
-            match producer.push(&[pushed; 24], patiently(Wait::SLEEP)) {
+            match producer.try_push(&[pushed; 24]) {
                 Ok(()) => pushed += 1,
                 Err(error) => break error,
             }
         };
-        assert_eq!(end, Error::PeerDead, "at {steps}");
+        assert_eq!(end, Error::Full, "at {steps}");
+        if waits(*steps) {
+            let waited = producer.push(&[pushed; 24], patiently(Wait::SLEEP));
+            assert_eq!(waited, Err(Error::PeerDead), "at {steps}");
+        }
         let mut consumer = consumer(&fd);
         let first = next(&mut consumer).unwrap();
         let taken = usize::from(first[0]) - 1;
