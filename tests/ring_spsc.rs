@@ -1050,6 +1050,23 @@ fn a_position_that_is_none_is_corrupt() {
 }
 
 #[test]
+fn a_consumer_that_goes_back_takes_no_room_from_a_batch() {
+    let fd = ring(64);
+    let patch = map(&fd);
+    let (mut producer, mut consumer) = (producer(&fd), consumer(&fd));
+    fill(&mut producer);
+    while pop(&mut consumer).is_ok() {}
+    assert_eq!(producer.free(), Ok(56));
+    let mut batch = producer.batch();
+    batch.try_push(&[1; 32]).unwrap();
+    patch.bytes().write(HEAD, &[0; 8]).unwrap();
+    assert_eq!(batch.try_push(&[2; 32]), Err(Error::Corrupt));
+    batch.commit();
+    let messages = (0..100).take_while(|_| producer.try_push(b"").is_ok());
+    assert_eq!(messages.count(), 2, "as many as there was room for");
+}
+
+#[test]
 fn who_waits_for_a_peer_that_never_comes_has_a_deadline() {
     for wait in WAITS {
         let fd = ring(64);

@@ -399,12 +399,14 @@ impl<M: Memory> Producer<M> {
     fn refresh(&mut self) -> Result<(), Error> {
         // (P2) What is before it was read.
         let head = self.ring.header().head.position.load(Ordering::Acquire);
-        let used = self.tail.wrapping_sub(head);
-        if used > self.ring.capacity || head % HEADER != 0 {
+        let limit = head.wrapping_add(self.ring.capacity);
+        let room = limit.wrapping_sub(self.tail);
+        // No consumer goes back: a batch may have used the room last seen.
+        if room > self.ring.capacity || room < self.room() || head % HEADER != 0 {
             return Err(Error::Corrupt);
         }
         // INVARIANT: What the consumer has read is nobody's.
-        self.limit = head.wrapping_add(self.ring.capacity);
+        self.limit = limit;
         Ok(())
     }
 
