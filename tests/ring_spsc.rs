@@ -354,6 +354,7 @@ fn a_batch_is_seen_as_a_whole_or_not_at_all() {
             _ => drop(batch),
         }
         producer.batch().commit();
+        assert_eq!(producer.counters().messages, 3 * (round as u64 + 1));
         assert_eq!(producer.free(), Ok(248));
         assert_eq!(pop(&mut consumer), Err(Error::Empty));
     }
