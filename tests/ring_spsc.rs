@@ -354,6 +354,7 @@ fn a_batch_is_seen_as_a_whole_or_not_at_all() {
             _ => drop(batch),
         }
         producer.batch().commit();
+        assert_eq!(producer.counters().messages, 3 * (round as u64 + 1));
         assert_eq!(producer.free(), Ok(248));
         assert_eq!(pop(&mut consumer), Err(Error::Empty));
     }
@@ -1047,6 +1048,23 @@ fn a_position_that_is_none_is_corrupt() {
         assert_eq!(producer.arm(0), Err(Error::Corrupt));
         assert_eq!(producer.free(), Err(Error::Corrupt));
     }
+}
+
+#[test]
+fn a_consumer_that_goes_back_takes_no_room_from_a_batch() {
+    let fd = ring(64);
+    let patch = map(&fd);
+    let (mut producer, mut consumer) = (producer(&fd), consumer(&fd));
+    fill(&mut producer);
+    while pop(&mut consumer).is_ok() {}
+    assert_eq!(producer.free(), Ok(56));
+    let mut batch = producer.batch();
+    batch.try_push(&[1; 32]).unwrap();
+    patch.bytes().write(HEAD, &[0; 8]).unwrap();
+    assert_eq!(batch.try_push(&[2; 32]), Err(Error::Corrupt));
+    batch.commit();
+    let messages = (0..100).take_while(|_| producer.try_push(b"").is_ok());
+    assert_eq!(messages.count(), 2, "as many as there was room for");
 }
 
 #[test]

@@ -95,9 +95,19 @@ pub struct Producer<M: Memory> {
     tail: u64,
     /// What must not be passed: the consumer's position as last seen, and the capacity.
     limit: u64,
-    /// Of a batch: the length of all its records, and the header of the first one.
-    batch: (u64, u64),
+    batch: Pending,
     slot: Slot,
+}
+
+/// What is in a batch, and not published yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pending {
+    /// The length of all its records.
+    size: u64,
+    /// The header of the first one.
+    first: u64,
+    messages: u64,
+    bytes: u64,
 }
 
 /// The side that reads. It leaves, and so closes, when it is dropped.
@@ -130,7 +140,7 @@ impl<M: Memory> Producer<M> {
             ring,
             tail: 0,
             limit: 0,
-            batch: (0, 0),
+            batch: Pending::default(),
             slot,
         };
         producer.recover()?;
@@ -276,13 +286,13 @@ impl<M: Memory> Producer<M> {
         // (P3)
         // SAFETY: The caller's promise.
         unsafe { self.ring.cells.write(self.tail, HEADER as usize, from, len) };
-        self.count(len as u64);
+        self.count(1, len as u64);
         self.publish(size(len as u64), committed(len as u64));
     }
 
     #[inline(always)]
-    fn count(&mut self, bytes: u64) {
-        self.ring.counted.messages += 1;
+    fn count(&mut self, messages: u64, bytes: u64) {
+        self.ring.counted.messages += messages;
         self.ring.counted.bytes += bytes;
     }
 
@@ -337,7 +347,7 @@ impl<M: Memory> Producer<M> {
     /// Begins a batch: messages that are published together.
     #[inline]
     pub fn batch(&mut self) -> Batch<'_, M> {
-        self.batch = (0, 0);
+        self.batch = Pending::default();
         Batch { producer: self }
     }
 
@@ -399,12 +409,14 @@ impl<M: Memory> Producer<M> {
     fn refresh(&mut self) -> Result<(), Error> {
         // (P2) What is before it was read.
         let head = self.ring.header().head.position.load(Ordering::Acquire);
-        let used = self.tail.wrapping_sub(head);
-        if used > self.ring.capacity || head % HEADER != 0 {
+        let limit = head.wrapping_add(self.ring.capacity);
+        let room = limit.wrapping_sub(self.tail);
+        // No consumer goes back: a batch may have used the room last seen.
+        if room > self.ring.capacity || room < self.room() || head % HEADER != 0 {
             return Err(Error::Corrupt);
         }
         // INVARIANT: What the consumer has read is nobody's.
-        self.limit = head.wrapping_add(self.ring.capacity);
+        self.limit = limit;
         Ok(())
     }
 
@@ -753,14 +765,13 @@ impl<M: Memory> Claim<'_, M> {
             is_batched,
         } = self;
         let (size, header) = (size(len), committed(len));
-        producer.count(len);
         if !is_batched {
+            producer.count(1, len);
             producer.publish(size, header);
             return;
         }
-        let (used, first) = &mut producer.batch;
-        if *used == 0 {
-            *first = header;
+        if producer.batch.size == 0 {
+            producer.batch.first = header;
         } else {
             // Relaxed: (P5) of the first record publishes it.
             producer
@@ -769,7 +780,9 @@ impl<M: Memory> Claim<'_, M> {
                 .word(at)
                 .store(header, Ordering::Relaxed);
         }
-        *used += size;
+        producer.batch.size += size;
+        producer.batch.messages += 1;
+        producer.batch.bytes += len;
         let ahead = at.wrapping_add(size.max(AHEAD));
         producer.ring.cells.prefetch_write(ahead);
     }
@@ -820,7 +833,7 @@ impl<M: Memory> Batch<'_, M> {
     /// Those of [`Producer::try_push`].
     #[inline]
     pub fn try_claim(&mut self, len: usize) -> Result<Claim<'_, M>, Error> {
-        let (used, _) = self.producer.batch;
+        let used = self.producer.batch.size;
         self.producer.reserve(used, len)?;
         let at = self.producer.tail.wrapping_add(used);
         Ok(Claim {
@@ -834,9 +847,15 @@ impl<M: Memory> Batch<'_, M> {
     /// Publishes all of them at once.
     #[inline]
     pub fn commit(self) {
-        let (used, first) = self.producer.batch;
-        if used > 0 {
-            self.producer.publish(used, first);
+        let Pending {
+            size,
+            first,
+            messages,
+            bytes,
+        } = self.producer.batch;
+        if size > 0 {
+            self.producer.count(messages, bytes);
+            self.producer.publish(size, first);
         }
     }
 
