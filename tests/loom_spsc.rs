@@ -480,6 +480,29 @@ fn a_producer_takes_the_place_of_one_that_left() {
 }
 
 #[test]
+fn the_next_producer_writes_only_where_the_consumer_has_read() {
+    awake(ALL, |heap, (mut producer, mut consumer)| {
+        fill(&mut producer);
+        drop(producer);
+        let popping = thread::spawn(move || {
+            assert_eq!(consumer.try_pop_value(), Ok(1_u64));
+            assert_eq!(consumer.try_pop_value(), Ok(2_u64));
+            consumer
+        });
+        let mut producer = Producer::attach(heap).unwrap();
+        // If both find room, the second one lies where the first message was.
+        let pushed = [4, 5].into_iter();
+        let pushed: Vec<u64> = pushed
+            .filter(|number| producer.try_push_value(number).is_ok())
+            .collect();
+        let mut consumer = popping.join().unwrap();
+        assert_eq!(consumer.try_pop_value(), Ok(3_u64));
+        let rest: Vec<u64> = core::iter::from_fn(|| consumer.try_pop_value().ok()).collect();
+        assert_eq!(rest, pushed);
+    });
+}
+
+#[test]
 fn a_consumer_takes_the_place_of_one_that_left() {
     awake(ALL, |heap, (mut producer, mut consumer)| {
         fill(&mut producer);
