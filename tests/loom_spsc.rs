@@ -5,6 +5,7 @@
 
 use std::mem::forget;
 
+use linipc_core::Errno;
 use linipc_core::event::eventfd;
 use linipc_core::ring::spsc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, Peers, Wait};
@@ -22,7 +23,7 @@ const FULL: u64 = 3;
 type Ends = (Producer<Heap>, Consumer<Heap>);
 
 /// Runs `body` on a new ring with each interleaving that has at most `preemptions`.
-fn model(preemptions: Option<usize>, body: impl Fn(Heap, Ends) + Sync + Send + 'static) {
+fn asleep(preemptions: Option<usize>, body: impl Fn(Heap, Ends) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
     builder.check(move || {
@@ -32,6 +33,11 @@ fn model(preemptions: Option<usize>, body: impl Fn(Heap, Ends) + Sync + Send + '
         let consumer = Consumer::attach(heap.clone()).unwrap();
         body(heap, (producer, consumer));
     });
+}
+
+/// The same where nobody sleeps: there a light fence orders nothing.
+fn awake(preemptions: Option<usize>, body: impl Fn(Heap, Ends) + Sync + Send + 'static) {
+    with(Fault::NoLightFence, || asleep(preemptions, body));
 }
 
 /// Calls again and again until the other side has done something.
@@ -66,7 +72,7 @@ fn fill(producer: &mut Producer<Heap>) {
 
 #[test]
 fn a_message_arrives_whole() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || producer.try_push(&[7; 24]).unwrap());
         let mut message = [0; 32];
         assert_eq!(retry(|| consumer.try_pop(&mut message)), Ok(24));
@@ -100,7 +106,7 @@ fn a_ring_is_made_in_one_process_and_entered_in_another() {
 
 #[test]
 fn a_full_ring_refuses_until_it_is_drained() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || {
             for number in 1..=FULL {
                 producer.try_push_value(&number).unwrap();
@@ -120,7 +126,7 @@ fn a_full_ring_refuses_until_it_is_drained() {
 
 #[test]
 fn a_message_waits_for_room() {
-    model(SOME, |_, (mut producer, mut consumer)| {
+    awake(SOME, |_, (mut producer, mut consumer)| {
         fill(&mut producer);
         let pushing = thread::spawn(move || {
             retry(|| producer.try_push_value(&4_u64)).unwrap();
@@ -135,7 +141,7 @@ fn a_message_waits_for_room() {
 
 #[test]
 fn messages_run_past_the_end_of_the_capacity() {
-    model(SOME, |_, (mut producer, mut consumer)| {
+    awake(SOME, |_, (mut producer, mut consumer)| {
         let mut message = [0; 32];
         // The next record begins 16 bytes before the end.
         for len in [24, 8] {
@@ -158,7 +164,7 @@ fn messages_run_past_the_end_of_the_capacity() {
 
 #[test]
 fn a_batch_is_published_as_a_whole() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || {
             let mut batch = producer.batch();
             batch.try_push(&[1; 8]).unwrap();
@@ -184,7 +190,7 @@ fn a_batch_is_published_as_a_whole() {
 
 #[test]
 fn a_batch_is_released_as_a_whole() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         fill(&mut producer);
         let pushing = thread::spawn(move || {
             let mut batch = producer.batch();
@@ -208,7 +214,7 @@ fn a_batch_is_released_as_a_whole() {
 
 #[test]
 fn what_was_given_up_is_never_seen() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || {
             let mut claim = producer.try_claim(16).unwrap();
             claim.write(0, &[1; 16]).unwrap();
@@ -228,7 +234,7 @@ fn what_was_given_up_is_never_seen() {
 
 #[test]
 fn a_consumer_drains_before_it_is_told_of_the_end() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || {
             producer.try_push_value(&1_u64).unwrap();
             producer.try_push_value(&2_u64).unwrap();
@@ -243,7 +249,7 @@ fn a_consumer_drains_before_it_is_told_of_the_end() {
 
 #[test]
 fn a_producer_that_was_seen_to_have_left_has_published_all() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || producer.try_push_value(&1_u64).unwrap());
         while consumer.peers() == Peers::Alive {
             thread::yield_now();
@@ -257,7 +263,7 @@ fn a_producer_that_was_seen_to_have_left_has_published_all() {
 
 #[test]
 fn a_producer_without_room_is_told_of_the_end() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    awake(ALL, |_, (mut producer, mut consumer)| {
         fill(&mut producer);
         let popping = thread::spawn(move || {
             assert_eq!(consumer.try_pop_value(), Ok(1_u64));
@@ -269,7 +275,7 @@ fn a_producer_without_room_is_told_of_the_end() {
 }
 
 fn a_sleeper_is_woken() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    asleep(ALL, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || {
             producer.try_push_value(&1_u64).unwrap();
             producer
@@ -285,8 +291,20 @@ fn a_consumer_that_goes_to_sleep_is_woken() {
 }
 
 #[test]
-fn a_producer_that_no_heavy_fence_reaches_wakes_too() {
+fn a_consumer_that_may_miss_a_wake_up_looks_again() {
     with(Fault::NoRegistration, a_sleeper_is_woken);
+    with(Fault::HeavyFenceRefused, a_sleeper_is_woken);
+}
+
+#[test]
+fn nobody_arms_who_may_miss_a_wake_up() {
+    for fault in [Fault::NoRegistration, Fault::HeavyFenceRefused] {
+        with(fault, || {
+            asleep(ALL, |_, (_producer, mut consumer)| {
+                assert_eq!(consumer.arm(), Err(Error::System(Errno::NOSYS)));
+            });
+        });
+    }
 }
 
 #[test]
@@ -303,7 +321,7 @@ fn without_the_heavy_fence_a_wake_up_is_lost() {
 
 #[test]
 fn a_consumer_that_sleeps_again_is_woken_again() {
-    model(SOME, |_, (mut producer, mut consumer)| {
+    asleep(SOME, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || {
             producer.try_push_value(&1_u64).unwrap();
             producer.try_push_value(&2_u64).unwrap();
@@ -317,7 +335,7 @@ fn a_consumer_that_sleeps_again_is_woken_again() {
 
 #[test]
 fn a_sleeping_consumer_is_woken_by_the_end() {
-    model(SOME, |_, (mut producer, mut consumer)| {
+    asleep(SOME, |_, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || producer.try_push_value(&1_u64).unwrap());
         assert_eq!(sleep(&mut consumer), Ok(1));
         assert_eq!(sleep(&mut consumer), Err(Error::Closed));
@@ -327,7 +345,7 @@ fn a_sleeping_consumer_is_woken_by_the_end() {
 
 #[test]
 fn a_sleeping_producer_is_woken_by_room() {
-    model(SOME, |_, (mut producer, mut consumer)| {
+    asleep(SOME, |_, (mut producer, mut consumer)| {
         fill(&mut producer);
         let pushing = thread::spawn(move || {
             // Room for it is made in two steps.
@@ -344,7 +362,7 @@ fn a_sleeping_producer_is_woken_by_room() {
 
 #[test]
 fn a_sleeping_producer_is_woken_by_the_end() {
-    model(SOME, |_, (mut producer, mut consumer)| {
+    asleep(SOME, |_, (mut producer, mut consumer)| {
         fill(&mut producer);
         let popping = thread::spawn(move || {
             assert_eq!(consumer.try_pop_value(), Ok(1_u64));
@@ -356,7 +374,7 @@ fn a_sleeping_producer_is_woken_by_the_end() {
 
 #[test]
 fn the_event_of_a_consumer_that_has_armed_is_written() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    asleep(ALL, |_, (mut producer, mut consumer)| {
         let event = eventfd::create(0, eventfd::Flags::NONBLOCK).unwrap();
         producer.set_event(event.try_clone().unwrap());
         let pushing = thread::spawn(move || {
@@ -372,7 +390,7 @@ fn the_event_of_a_consumer_that_has_armed_is_written() {
 
 #[test]
 fn the_event_of_a_producer_that_has_armed_is_written() {
-    model(ALL, |_, (mut producer, mut consumer)| {
+    asleep(ALL, |_, (mut producer, mut consumer)| {
         let event = eventfd::create(0, eventfd::Flags::NONBLOCK).unwrap();
         consumer.set_event(event.try_clone().unwrap());
         fill(&mut producer);
@@ -389,7 +407,7 @@ fn the_event_of_a_producer_that_has_armed_is_written() {
 
 #[test]
 fn a_sleeping_consumer_drains_before_it_is_told_of_a_death() {
-    model(SOME, |heap, (mut producer, mut consumer)| {
+    asleep(SOME, |heap, (mut producer, mut consumer)| {
         let pushing = thread::spawn(move || {
             producer.try_push_value(&1_u64).unwrap();
             producer.try_push_value(&2_u64).unwrap();
@@ -405,7 +423,7 @@ fn a_sleeping_consumer_drains_before_it_is_told_of_a_death() {
 
 #[test]
 fn a_sleeping_producer_is_told_of_a_death() {
-    model(SOME, |heap, (mut producer, mut consumer)| {
+    asleep(SOME, |heap, (mut producer, mut consumer)| {
         fill(&mut producer);
         let popping = thread::spawn(move || {
             assert_eq!(consumer.try_pop_value(), Ok(1_u64));
@@ -421,7 +439,7 @@ fn a_sleeping_producer_is_told_of_a_death() {
 
 /// `leaving` loses its producer, and another one takes its place, while the consumer drains.
 fn take_over(leaving: fn(Heap, Producer<Heap>)) {
-    model(SOME, move |heap, (mut producer, mut consumer)| {
+    awake(SOME, move |heap, (mut producer, mut consumer)| {
         let theirs = heap.clone();
         let leaving = thread::spawn(move || {
             producer.try_push_value(&1_u64).unwrap();
@@ -462,8 +480,31 @@ fn a_producer_takes_the_place_of_one_that_left() {
 }
 
 #[test]
+fn the_next_producer_writes_only_where_the_consumer_has_read() {
+    awake(ALL, |heap, (mut producer, mut consumer)| {
+        fill(&mut producer);
+        drop(producer);
+        let popping = thread::spawn(move || {
+            assert_eq!(consumer.try_pop_value(), Ok(1_u64));
+            assert_eq!(consumer.try_pop_value(), Ok(2_u64));
+            consumer
+        });
+        let mut producer = Producer::attach(heap).unwrap();
+        // If both find room, the second one lies where the first message was.
+        let pushed = [4, 5].into_iter();
+        let pushed: Vec<u64> = pushed
+            .filter(|number| producer.try_push_value(number).is_ok())
+            .collect();
+        let mut consumer = popping.join().unwrap();
+        assert_eq!(consumer.try_pop_value(), Ok(3_u64));
+        let rest: Vec<u64> = core::iter::from_fn(|| consumer.try_pop_value().ok()).collect();
+        assert_eq!(rest, pushed);
+    });
+}
+
+#[test]
 fn a_consumer_takes_the_place_of_one_that_left() {
-    model(ALL, |heap, (mut producer, mut consumer)| {
+    awake(ALL, |heap, (mut producer, mut consumer)| {
         fill(&mut producer);
         let leaving = thread::spawn(move || {
             assert_eq!(consumer.try_pop_value(), Ok(1_u64));

@@ -304,7 +304,9 @@ mod model {
         NoLightFence,
         /// The heavy fence does nothing.
         NoHeavyFence,
-        /// Handles cannot register for heavy fences, which is no fault of an algorithm that knows it.
+        /// The kernel refuses the heavy fence, which an algorithm learns.
+        HeavyFenceRefused,
+        /// The kernel registers nobody for heavy fences, which an algorithm learns too.
         NoRegistration,
     }
 
@@ -394,6 +396,9 @@ mod model {
     }
 
     pub(crate) fn heavy_fence() -> bool {
+        if has(Fault::HeavyFenceRefused) {
+            return false;
+        }
         if !has(Fault::NoHeavyFence) {
             fence(Ordering::SeqCst);
         }
