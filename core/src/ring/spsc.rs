@@ -247,6 +247,21 @@ impl<M: Memory> Producer<M> {
         unsafe { self.push_from((&raw const *value).cast(), size_of::<T>()) }
     }
 
+    /// Copies a plain value in as a message, and waits for room as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Producer::push`].
+    #[inline]
+    pub fn push_value<T: Plain>(&mut self, value: &T, wait: Wait) -> Result<(), Error> {
+        match self.try_push_value(value) {
+            Err(Error::Full) => {}
+            done => return done,
+        }
+        self.wait(size_of::<T>(), wait)?;
+        self.try_push_value(value)
+    }
+
     /// (P1) to (P6), if the room last seen is enough.
     ///
     /// # Safety
@@ -533,6 +548,21 @@ impl<M: Memory> Consumer<M> {
         unsafe { self.pop_exact(value.as_mut_ptr().cast(), size_of::<T>()) }?;
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { value.assume_init() })
+    }
+
+    /// Copies the next message out as a plain value, and waits for it as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::pop`]; [`Error::BufferLen`] if the message has not the value's size.
+    #[inline]
+    pub fn pop_value<T: Plain>(&mut self, wait: Wait) -> Result<T, Error> {
+        match self.try_pop_value() {
+            Err(Error::Empty) => {}
+            done => return done,
+        }
+        self.wait(wait)?;
+        self.try_pop_value()
     }
 
     /// Copies the next message into a plain value. Of a large one this is faster than

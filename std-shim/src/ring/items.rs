@@ -36,8 +36,7 @@ pub fn create<T: Plain>(capacity: u64) -> io::Result<Memfd> {
     memory.map(Memfd::from).map_err(attach_error)
 }
 
-/// A POSIX segment with a ring for `capacity` items in it: as
-/// [`spsc::open_named`](super::spsc::open_named).
+/// A POSIX segment with a ring for `capacity` items in it: as [`spsc::open_named`].
 ///
 /// # Errors
 ///

@@ -93,7 +93,8 @@ macro_rules! handle {
                 self.0.peers()
             }
 
-            /// What to write to when the other side has armed and is to be woken.
+            /// What to write to when the other side has armed and is to be woken. Who shares it can
+            /// make writing to it wait for ever: do without if the other side is a stranger.
             pub fn set_event(&mut self, event: EventFd) {
                 self.0.set_event(event.into());
             }
@@ -209,13 +210,7 @@ macro_rules! produce {
             /// Those of [`Self::push_wait`].
             #[inline]
             pub fn push_value_wait<T: Plain>(&mut self, value: &T, wait: Wait) -> io::Result<()> {
-                let ring = &mut self.0;
-                complete(
-                    ring,
-                    |ring| ring.try_push_value(value),
-                    |ring| ring.wait(size_of::<T>(), wait),
-                )
-                .map_err(io_error)
+                retry(|| self.0.push_value(value, wait)).map_err(io_error)
             }
 
             /// Waits until there is room for a message of `len` bytes.
@@ -390,12 +385,7 @@ macro_rules! consume {
             /// `TimedOut` if `wait` has a deadline, and those of [`Self::pop_value`].
             #[inline]
             pub fn pop_value_wait<T: Plain>(&mut self, wait: Wait) -> io::Result<T> {
-                complete(
-                    &mut self.0,
-                    |ring| ring.try_pop_value(),
-                    |ring| ring.wait(wait),
-                )
-                .map_err(pop_error)
+                retry(|| self.0.pop_value(wait)).map_err(pop_error)
             }
 
             /// Waits until there is a message.

@@ -214,19 +214,3 @@ fn into_vec(mut pop: impl FnMut(&mut [u8]) -> Result<usize, Error>) -> Result<Ve
         }
     }
 }
-
-/// Makes `attempt` until it is not for want of room or messages that it fails; waits before each
-/// new one.
-#[inline]
-fn complete<R, T>(
-    ring: &mut R,
-    mut attempt: impl FnMut(&mut R) -> Result<T, Error>,
-    mut wait: impl FnMut(&mut R) -> Result<(), Error>,
-) -> Result<T, Error> {
-    loop {
-        match attempt(ring) {
-            Err(Error::Full | Error::Empty | Error::Busy) => retry(|| wait(ring))?,
-            done => return done,
-        }
-    }
-}
