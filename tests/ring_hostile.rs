@@ -144,7 +144,7 @@ fn scribble(random: &mut Random, bytes: SharedBytes<'_>, capacity: u64) {
         4 | 5 => {
             let head = bytes.atomic_u64(256).unwrap().load(Ordering::Relaxed);
             let ahead = random.below(8) as u64 * 8;
-            HEADER + (head.wrapping_add(ahead) % capacity & !7) as usize
+            HEADER + ((head.wrapping_add(ahead) % capacity) & !7) as usize
         }
         _ => random.below(bytes.len() / 8) * 8,
     };
