@@ -51,8 +51,9 @@ enum Step {
         end: u16,
         commit: bool,
     },
+    /// Of each message the length, and by how much the head is changed before it.
     PushBatch {
-        lens: Vec<u8>,
+        messages: Vec<(u8, i8)>,
         commit: bool,
     },
     Pop(u16),
@@ -95,6 +96,11 @@ enum Step {
         ahead: u8,
         state: u8,
         len: u16,
+    },
+    /// Write it everywhere.
+    Records {
+        state: u8,
+        len: u8,
     },
 }
 
@@ -155,6 +161,10 @@ fn text(len: impl Into<usize>) -> &'static [u8] {
     &[0xa5; LONGEST][..len.into() % LONGEST]
 }
 
+fn add(memory: SharedBytes<'_>, at: usize, change: i64) {
+    store(memory, at, load(memory, at).wrapping_add_signed(change));
+}
+
 fn expired(sleep: bool) -> Wait {
     let wait = if sleep { Wait::SLEEP } else { Wait::SPIN };
     wait.timeout(Duration::ZERO)
@@ -162,7 +172,7 @@ fn expired(sleep: bool) -> Wait {
 
 type Memory = SharedBytes<'static>;
 
-fn produce(producer: &mut Producer<Memory>, step: &Step) -> Result<(), Error> {
+fn produce(producer: &mut Producer<Memory>, memory: Memory, step: &Step) -> Result<(), Error> {
     let (max, room) = (producer.max_message(), producer.capacity() - 8);
     match step {
         Step::Push(len) => producer.try_push(text(*len)),
@@ -183,10 +193,11 @@ fn produce(producer: &mut Producer<Memory>, step: &Step) -> Result<(), Error> {
             }
             Ok(())
         }
-        Step::PushBatch { lens, commit } => {
+        Step::PushBatch { messages, commit } => {
             let mut batch = producer.batch();
             let mut used = 0;
-            for len in lens {
+            for (len, change) in messages {
+                add(memory, FIELDS[0], 8 * i64::from(*change));
                 if batch.try_push(text(*len)).is_ok() {
                     used += 8 + text(*len).len();
                 }
@@ -292,16 +303,23 @@ fuzz_target!(|input: Input| {
             Step::Field { field, change } => {
                 let at = FIELDS[usize::from(*field) % FIELDS.len()];
                 let change = i64::from(*change) * if *field < 128 { 8 } else { 1 };
-                store(memory, at, load(memory, at).wrapping_add_signed(change));
+                add(memory, at, change);
             }
             Step::Record { ahead, state, len } => {
                 let position = load(memory, FIELDS[0]).wrapping_add(8 * u64::from(*ahead));
                 let at = DATA + ((position % capacity) & !7) as usize;
                 store(memory, at, u64::from(*state) << 56 | u64::from(*len));
             }
+            Step::Records { state, len } => {
+                for at in (DATA..DATA + capacity as usize).step_by(8) {
+                    store(memory, at, u64::from(*state) << 56 | u64::from(*len));
+                }
+            }
             _ => {}
         }
-        let _ = producer.as_mut().map(|producer| produce(producer, step));
+        let _ = producer
+            .as_mut()
+            .map(|producer| produce(producer, memory, step));
         let _ = consumer.as_mut().map(|consumer| consume(consumer, step));
     }
 });
