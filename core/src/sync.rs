@@ -38,6 +38,23 @@ mod real {
     /// How many may be attached on one side of a ring.
     pub(crate) const ENDS: usize = 32;
 
+    /// How often who waits for a turn looks at it without leaving the CPU, and then with.
+    pub(crate) const SPINS: u32 = 100;
+    pub(crate) const YIELDS: u32 = 16;
+
+    /// Lets another process have this CPU.
+    pub(crate) fn give_way() {
+        rustix::thread::sched_yield();
+    }
+
+    /// Sleeps for a millisecond, in which others get on.
+    pub(crate) fn nap() {
+        let _ = rustix::thread::nanosleep(&rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        });
+    }
+
     /// Sleeps while the word is `expected`.
     pub(crate) fn sleep(
         word: &Word,
@@ -284,6 +301,12 @@ mod model {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     pub(crate) const ENDS: usize = 2;
+
+    pub(crate) const SPINS: u32 = 0;
+    pub(crate) const YIELDS: u32 = 2;
+
+    pub(crate) use loom::thread::yield_now as give_way;
+    pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
     const DEAD: u64 = 2;

@@ -184,6 +184,36 @@ pub(crate) trait End {
     fn here(&self) -> &Side;
     /// The side for which it waits, and how many may be there.
     fn there(&self) -> (&Side, usize);
+    /// Clears away what a dead one left in the way; whether the end is ready by that. Called where
+    /// asking the kernel costs little beside the wait.
+    fn look_for_dead(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+/// Tries, and waits in between, until it is done. Others of the same side may be faster each time.
+#[inline]
+pub(crate) fn until_done<E: End, T>(
+    end: &mut E,
+    need: usize,
+    how: Wait,
+    mut attempt: impl FnMut(&mut E) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut is_again = false;
+    loop {
+        let why_not = match attempt(end) {
+            Err(error @ (Error::Full | Error::Empty | Error::Busy)) => error,
+            done => return done,
+        };
+        if is_again {
+            check_deadline(how)?;
+        }
+        is_again = true;
+        match why_not {
+            Error::Busy => sync::nap(),
+            _ => wait(end, need, how)?,
+        }
+    }
 }
 
 /// Prepares for a wait for the eventfd: `true` if there is nothing yet, so that it will be written.
@@ -278,8 +308,12 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
     }
 }
 
-/// If the other side is dead: whether it left what the end waits for, or [`Error::PeerDead`].
+/// Whether a dead one left what the end waits for; [`Error::PeerDead`] if nobody of the other side
+/// is alive, and nothing was left.
 fn is_last_of_the_dead(end: &mut impl End, need: usize) -> Result<bool, Error> {
+    if end.look_for_dead()? {
+        return Ok(true);
+    }
     let (there, limit) = end.there();
     if there.peers(limit) != Peers::Dead {
         return Ok(false);
