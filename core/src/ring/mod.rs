@@ -106,9 +106,9 @@ pub(crate) mod identity;
 pub mod items;
 pub mod mpmc;
 pub mod mpsc;
-mod record;
+pub(crate) mod record;
 pub mod spsc;
-mod turn;
+pub(crate) mod turn;
 mod wait;
 
 use self::end::{Side, Slot};

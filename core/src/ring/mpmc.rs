@@ -295,13 +295,6 @@ impl<M: Memory> Consumer<M> {
         })
     }
 
-    fn holder(&self) -> Holder {
-        Holder {
-            slot: self.slot.index,
-            generation: self.slot.generation,
-        }
-    }
-
     /// (C1) to (C4): takes messages; gives position and length of the first.
     #[inline(always)]
     fn take(&mut self, most: usize) -> Result<(u64, u64), Error> {
@@ -368,7 +361,7 @@ impl<M: Memory> Consumer<M> {
     /// (C2) to (C4). `asks`: the kernel is asked about a claim in the way.
     #[inline]
     fn take_in_turn(&mut self, most: usize, asks: bool) -> Result<(u64, u64), Error> {
-        let (me, holder) = (self.slot, self.holder());
+        let me = self.slot.holder();
         let header = self.ring.header();
         // (C2) (T2)
         header.head.turn.acquire(me, &header.consumers)?;
@@ -387,7 +380,7 @@ impl<M: Memory> Consumer<M> {
             match state {
                 State::Committed | State::Taken(_) => {
                     // (C3) Relaxed: who reads it comes behind us by the turn.
-                    self.mark(at, State::Taken(holder), len, Ordering::Relaxed);
+                    self.mark(at, State::Taken(me), len, Ordering::Relaxed);
                     first = first.or(Some((at, len)));
                     taken += 1;
                 }
@@ -460,11 +453,11 @@ impl<M: Memory> Consumer<M> {
     fn rescue(&mut self) -> Result<bool, Error> {
         // What is released needs not be looked at.
         reclaim(&self.ring, self.ring.capacity)?;
-        let (me, holder) = (self.slot, self.holder());
+        let me = self.slot.holder();
         let header = self.ring.header();
         // (T2) Only in turn a taken record may change hands.
         header.head.turn.acquire(me, &header.consumers)?;
-        let found = self.find_left_behind(holder);
+        let found = self.find_left_behind(me);
         // (T1)
         header.head.turn.release();
         let Some(held) = found? else {
@@ -501,7 +494,7 @@ impl<M: Memory> Consumer<M> {
                 Some((State::Taken(holder), _)) => match asked {
                     Some((last, is_gone)) if last == holder => is_gone,
                     _ => {
-                        let is_gone = consumers.is_gone(holder.slot, holder.generation);
+                        let is_gone = consumers.is_gone(holder);
                         asked = Some((holder, is_gone));
                         is_gone
                     }

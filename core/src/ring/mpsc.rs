@@ -366,7 +366,7 @@ impl<M: Memory> Producer<M> {
     /// longest message; gives its position, a multiple of 8.
     #[inline(always)]
     fn claim(&mut self, size: u64) -> Result<u64, Error> {
-        let me = self.slot;
+        let me = self.slot.holder();
         let header = self.ring.header();
         // (P1) (T2)
         header.tail.turn.acquire(me, &header.producers)?;
@@ -382,11 +382,7 @@ impl<M: Memory> Producer<M> {
         let end = at.wrapping_add(size);
         // (P3) Relaxed: (P5) and (P7) publish it.
         ring.cells.word(end).store(0, Ordering::Relaxed);
-        let holder = Holder {
-            slot: me.index,
-            generation: me.generation,
-        };
-        let claimed = encode(State::Claimed(holder), size - HEADER);
+        let claimed = encode(State::Claimed(me), size - HEADER);
         // (P4) Relaxed: it says who is to be waited for, and nothing else until (P5) publishes it.
         ring.cells.word(at).store(claimed, Ordering::Relaxed);
         // (P5) Who sees the tail sees whose the record is, and the cleared header.
@@ -506,7 +502,7 @@ impl Patience {
 pub(super) fn is_abandoned<M: Memory>(ring: &Ring<M>, at: u64, word: u64, holder: Holder) -> bool {
     let header = ring.header();
     // 1.
-    if !header.producers.is_gone(holder.slot, holder.generation) {
+    if !header.producers.is_gone(holder) {
         return false;
     }
     // 2. Who is now past the record has not claimed it, or its claim is visible by (P5).

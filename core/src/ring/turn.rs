@@ -21,7 +21,8 @@
 //! the same slot meanwhile.
 
 use super::Error;
-use super::end::{Side, Slot};
+use super::end::Side;
+use super::record::Holder;
 use crate::sync::{AtomicU64, Ordering, SPINS, YIELDS, give_way, spin};
 
 const NOBODY: u64 = 0;
@@ -31,8 +32,8 @@ const NOBODY: u64 = 0;
 #[repr(transparent)]
 pub(crate) struct Turn(AtomicU64);
 
-const fn word(slot: Slot) -> u64 {
-    (slot.generation as u64) << 8 | (slot.index as u64 + 1)
+const fn word(holder: Holder) -> u64 {
+    (holder.generation as u64) << 8 | (holder.slot as u64 + 1)
 }
 
 impl Turn {
@@ -54,7 +55,7 @@ impl Turn {
     ///
     /// [`Error::Busy`]: it is another one's who is alive.
     #[inline(always)]
-    pub(crate) fn acquire(&self, me: Slot, side: &Side) -> Result<(), Error> {
+    pub(crate) fn acquire(&self, me: Holder, side: &Side) -> Result<(), Error> {
         if self.exchange(NOBODY, me) {
             Ok(())
         } else {
@@ -63,7 +64,7 @@ impl Turn {
     }
 
     #[inline(always)]
-    fn exchange(&self, seen: u64, me: Slot) -> bool {
+    fn exchange(&self, seen: u64, me: Holder) -> bool {
         // (T2) What the last holder did is visible. Relaxed on failure: nothing is done then.
         self.0
             .compare_exchange(seen, word(me), Ordering::Acquire, Ordering::Relaxed)
@@ -71,7 +72,7 @@ impl Turn {
     }
 
     #[cold]
-    fn wait(&self, me: Slot, side: &Side) -> Result<(), Error> {
+    fn wait(&self, me: Holder, side: &Side) -> Result<(), Error> {
         for look in 0..SPINS + YIELDS {
             if look < SPINS {
                 spin();
@@ -86,9 +87,12 @@ impl Turn {
         }
         // Relaxed: (T2) or (T3) follows.
         let seen = self.0.load(Ordering::Relaxed);
-        let (slot, generation) = (seen as u8, (seen >> 8) as u16);
+        let holder = Holder {
+            slot: (seen as u8).wrapping_sub(1),
+            generation: (seen >> 8) as u16,
+        };
         // (T3) Who is gone does nothing more. A word that nobody writes has no holder either.
-        let is_free = seen == NOBODY || side.is_gone(slot.wrapping_sub(1), generation);
+        let is_free = seen == NOBODY || side.is_gone(holder);
         if is_free && self.exchange(seen, me) {
             Ok(())
         } else {
