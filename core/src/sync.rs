@@ -530,11 +530,10 @@ mod model {
                 let at = header.head.second.load(Ordering::Relaxed);
                 let word = self.0.cells.word(at);
                 let message = record::decode(word.load(Ordering::Relaxed), u64::MAX);
-                let Some((State::Committed, len)) = message else {
-                    panic!("no message to take");
-                };
-                let taken = record::encode(State::Taken(holder), len);
-                word.store(taken, Ordering::Relaxed);
+                if let Some((State::Committed, len)) = message {
+                    let taken = record::encode(State::Taken(holder), len);
+                    word.store(taken, Ordering::Relaxed);
+                }
             }
             self.kill_consumer(slot);
         }

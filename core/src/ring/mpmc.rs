@@ -49,7 +49,7 @@
 //! | (C4) the cursor | (C1), (R1), (C8) the cursor | that the headers before it and at it are headers |
 //! | (C6) a record's header | (R1) the header | that the consumer has read the record |
 //! | (R2) the head | (P2), (R1), (C8) the head | that the records before it were released |
-//! | (F1) fence behind (P2) | (F2) fence behind (C1), (C8) | to who has read what was written over a header, that the cursor and the head have moved |
+//! | (F1) fence behind (P2) | (F2) fence behind (C1), (C8), (R1) | to who has read what was written over a header, that the cursor and the head have moved |
 //!
 //! The turns' edges are in `turn.rs`. Wake-ups are argued in [`Wait`]'s module; attaching and
 //! leaving where the sides are.
@@ -101,44 +101,51 @@ pub struct Consumer<M: Memory> {
     slot: Slot,
 }
 
+/// How often the head is read again if it moves.
+const LOOKS: u32 = 64;
+
 /// (R1), (R2): reclaims released records, up to `enough` bytes or a quarter of the capacity; gives the
 /// head.
 pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Error> {
     let progress = &ring.header().head;
+    let enough = enough.max(ring.capacity / 4);
     // (P2) What is before it was released.
-    let head = progress.position.load(Ordering::Acquire);
-    // (R1) Between the head and it there are headers, as long as the head does not move.
-    let cursor = progress.second.load(Ordering::Acquire);
-    let taken = cursor.wrapping_sub(head);
-    let enough = enough.max(ring.capacity / 4).min(taken);
-    let mut freed = 0;
-    while freed < enough && taken <= ring.capacity {
-        let at = head.wrapping_add(freed);
-        // (R1) What the consumer read from the record is read.
-        let word = ring.cells.word(at).load(Ordering::Acquire);
-        match decode(word, ring.max()) {
-            Some((State::Released | State::Aborted, len)) => freed += size(len),
-            _ => break,
+    let mut head = progress.position.load(Ordering::Acquire);
+    for _ in 0..LOOKS {
+        // (R1) From the head to it there are headers, as long as the head does not move.
+        let cursor = progress.second.load(Ordering::Acquire);
+        let taken = cursor.wrapping_sub(head);
+        let mut freed = 0;
+        while freed < enough.min(taken) && taken <= ring.capacity {
+            let at = head.wrapping_add(freed);
+            // (R1) What the consumer read from the record is read.
+            let word = ring.cells.word(at).load(Ordering::Acquire);
+            match decode(word, ring.max()) {
+                Some((State::Released | State::Aborted, len)) => freed += size(len),
+                _ => break,
+            }
+        }
+        let end = head.wrapping_add(freed);
+        // (F2) Acquire: if a header was written over, it is seen that the head has moved.
+        fence(Ordering::Acquire);
+        // (R2) If the head has not moved, what was read is headers. Else (P2) says where it is.
+        let moved = if freed > 0 {
+            progress
+                .position
+                .compare_exchange(head, end, Ordering::Release, Ordering::Acquire)
+        } else {
+            match progress.position.load(Ordering::Acquire) {
+                now if now == head => Ok(head),
+                now => Err(now),
+            }
+        };
+        match moved {
+            Ok(_) if freed > taken || taken > ring.capacity => return Err(Error::Corrupt),
+            Ok(_) => return Ok(end),
+            Err(now) => head = now,
         }
     }
-    if freed == 0 {
-        // Nothing to do; or the cursor has gone on together with the head while we did not look.
-        return if taken <= ring.capacity || progress.position.load(Ordering::Acquire) != head {
-            Ok(head)
-        } else {
-            Err(Error::Corrupt)
-        };
-    }
-    let end = head.wrapping_add(freed);
-    // (R2) If the head has not moved, what was read is headers. Else (P2) is the answer.
-    match progress
-        .position
-        .compare_exchange(head, end, Ordering::Release, Ordering::Acquire)
-    {
-        Ok(_) if freed > taken => Err(Error::Corrupt),
-        Ok(_) => Ok(end),
-        Err(moved) => Ok(moved),
-    }
+    Ok(head)
 }
 
 impl<M: Memory> Consumer<M> {
