@@ -374,7 +374,8 @@ impl<M: Memory> Consumer<M> {
         header.head.turn.acquire(me, &header.consumers)?;
         // Relaxed: it is written in turns only.
         let from = header.head.second.load(Ordering::Relaxed);
-        let (mut at, mut first, mut taken, mut lost) = (from, None, 0, 0);
+        let (mut at, mut first, mut taken) = (from, None, 0);
+        let (mut skipped, mut lost) = (0, 0);
         let why_not = loop {
             if taken == most || at.wrapping_sub(from) > self.ring.capacity {
                 break Error::Empty;
@@ -391,7 +392,7 @@ impl<M: Memory> Consumer<M> {
                     first = first.or(Some((at, len)));
                     taken += 1;
                 }
-                State::Aborted => {}
+                State::Aborted => skipped += 1,
                 State::Claimed(dead) if asks && is_abandoned(&self.ring, at, word, dead) => {
                     // Release: (R1) shows that the dead one has written what it wrote.
                     self.mark(at, State::Aborted, len, Ordering::Release);
@@ -409,13 +410,12 @@ impl<M: Memory> Consumer<M> {
         if lost > 0 {
             // What was behind the claims is there for the others too.
             self.ring.waiter.ring(&header.consumers);
-            self.ring.counted.lost += lost;
         }
-        if at != from && first.is_none() {
+        if skipped + lost > 0 {
             // The room of what was aborted can be reclaimed.
-            let header = self.ring.header();
             self.ring.waiter.ring(&header.producers);
         }
+        self.ring.counted.lost += lost;
         match first {
             Some((begin, len)) => {
                 self.held = (begin, at);
@@ -443,9 +443,8 @@ impl<M: Memory> Consumer<M> {
                 Err(Error::Empty) => {}
                 done => return done,
             }
-            if self.rescue()?
-                && let Some(held) = self.held_from(self.held.0)?
-            {
+            self.rescue()?;
+            if let Some(held) = self.held_from(self.held.0)? {
                 return Ok(held);
             }
         }
@@ -457,7 +456,7 @@ impl<M: Memory> Consumer<M> {
 
     /// (C8) Takes what a consumer that is gone had taken, if there is something: one message, and what
     /// follows it.
-    fn rescue(&mut self) -> Result<bool, Error> {
+    fn rescue(&mut self) -> Result<(), Error> {
         // What is released needs not be looked at.
         reclaim(&self.ring, self.ring.capacity)?;
         let me = self.slot.holder();
@@ -467,11 +466,10 @@ impl<M: Memory> Consumer<M> {
         let found = self.find_left_behind(me);
         // (T1)
         header.head.turn.release();
-        let Some(held) = found? else {
-            return Ok(false);
-        };
-        self.held = held;
-        Ok(true)
+        if let Some(held) = found? {
+            self.held = held;
+        }
+        Ok(())
     }
 
     /// (C8) in our turn, so that the cursor stays.
@@ -636,9 +634,10 @@ impl<M: Memory> Messages<'_, M> {
     #[inline]
     pub fn release(self) {
         let Self { consumer, next } = self;
-        while consumer.held.0 != next
-            && let Ok(Some((at, len))) = consumer.held_from(consumer.held.0)
-        {
+        while consumer.held.0 != next {
+            let Ok(Some((at, len))) = consumer.held_from(consumer.held.0) else {
+                break;
+            };
             consumer.let_go(at, len);
         }
         // (C7)
@@ -685,7 +684,9 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.head);
+        if self.slot.is_ours() {
+            self.ring.add_counted(|header| &header.head);
+        }
         let header = self.ring.header();
         self.ring
             .leave(&header.consumers, self.slot, &header.producers);

@@ -425,6 +425,16 @@ impl<M: Memory> Producer<M> {
         }
     }
 
+    /// (P7), (P8) for a claim in which there is no message; not in a child after fork(2), whose the claim
+    /// is not.
+    #[cold]
+    fn abort(&self, at: u64, size: u64) {
+        if self.slot.is_ours() {
+            let aborted = encode(State::Aborted, size - HEADER);
+            publish(&self.ring, at, size, size, aborted);
+        }
+    }
+
     /// (P2) How far the consumers are. With several, released records up to `enough` bytes, or a
     /// quarter of the capacity, are reclaimed first.
     fn reclaim(&self, enough: u64) -> Result<u64, Error> {
@@ -851,7 +861,7 @@ impl<M: Memory> Claim<'_, M> {
 impl<M: Memory> Drop for Claim<'_, M> {
     fn drop(&mut self) {
         if !self.is_batched {
-            abort(&self.producer.ring, self.at, self.size);
+            self.producer.abort(self.at, self.size);
         }
     }
 }
@@ -870,12 +880,6 @@ fn publish<M: Memory>(ring: &Ring<M>, at: u64, size: u64, used: u64, first: u64)
     ring.cells.word(at).store(first, Ordering::Release);
     // (P8)
     ring.waiter.ring(&ring.header().consumers);
-}
-
-/// (P7), (P8) for a claim in which there is no message.
-#[cold]
-fn abort<M: Memory>(ring: &Ring<M>, at: u64, size: u64) {
-    publish(ring, at, size, size, encode(State::Aborted, size - HEADER));
 }
 
 /// Messages that are published together. Dropping it gives them up.
@@ -944,8 +948,8 @@ impl<M: Memory> Batch<'_, M> {
 
 impl<M: Memory> Drop for Batch<'_, M> {
     fn drop(&mut self) {
-        let Producer { ring, batch, .. } = &*self.producer;
-        abort(ring, batch.at, batch.size);
+        let Block { at, size, .. } = self.producer.batch;
+        self.producer.abort(at, size);
     }
 }
 
@@ -1104,7 +1108,9 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.tail);
+        if self.slot.is_ours() {
+            self.ring.add_counted(|header| &header.tail);
+        }
         let header = self.ring.header();
         self.ring
             .leave(&header.producers, self.slot, &header.consumers);
@@ -1113,7 +1119,9 @@ impl<M: Memory> Drop for Producer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.head);
+        if self.slot.is_ours() {
+            self.ring.add_counted(|header| &header.head);
+        }
         let header = self.ring.header();
         self.ring
             .leave(&header.consumers, self.slot, &header.producers);
