@@ -95,7 +95,8 @@ pub use super::mpsc::{Batch, Claim, Message, Producer};
 #[derive(Debug)]
 pub struct Consumer<M: Memory> {
     ring: Ring<M>,
-    /// From where to where records are aborted, or taken by us and not released.
+    /// From where to where messages are that we have taken and not released, perhaps with aborted records
+    /// between them.
     held: (u64, u64),
     patience: Patience,
     slot: Slot,
@@ -374,7 +375,9 @@ impl<M: Memory> Consumer<M> {
         header.head.turn.acquire(me, &header.consumers)?;
         // Relaxed: it is written in turns only.
         let from = header.head.second.load(Ordering::Relaxed);
-        let (mut at, mut first, mut taken) = (from, None, 0);
+        let (mut at, mut taken) = (from, 0);
+        // The first message; from where to where they are.
+        let (mut first, mut held) = (None, (0, 0));
         let (mut skipped, mut lost) = (0, 0);
         let why_not = loop {
             if taken == most || at.wrapping_sub(from) > self.ring.capacity {
@@ -389,7 +392,8 @@ impl<M: Memory> Consumer<M> {
                 State::Committed | State::Taken(_) => {
                     // (C3) Relaxed: who reads it comes behind us by the turn.
                     self.mark(at, State::Taken(me), len, Ordering::Relaxed);
-                    first = first.or(Some((at, len)));
+                    let (begin, _) = *first.get_or_insert((at, len));
+                    held = (begin, at.wrapping_add(size(len)));
                     taken += 1;
                 }
                 State::Aborted => skipped += 1,
@@ -416,13 +420,9 @@ impl<M: Memory> Consumer<M> {
             self.ring.waiter.ring(&header.producers);
         }
         self.ring.counted.lost += lost;
-        match first {
-            Some((begin, len)) => {
-                self.held = (begin, at);
-                Ok((begin, len))
-            }
-            None => Err(why_not),
-        }
+        let first = first.ok_or(why_not)?;
+        self.held = held;
+        Ok(first)
     }
 
     #[inline(always)]
@@ -483,7 +483,7 @@ impl<M: Memory> Consumer<M> {
         let cursor = progress.second.load(Ordering::Relaxed);
         // (C8) What is before it was released.
         let mut at = progress.position.load(Ordering::Acquire);
-        let mut begin = None;
+        let mut held = None;
         let mut asked = None;
         loop {
             let left = cursor.wrapping_sub(at);
@@ -515,7 +515,7 @@ impl<M: Memory> Consumer<M> {
             if cursor.wrapping_sub(head) < left {
                 // What is before the head is released, and no header any more.
                 at = head;
-                if begin.is_some() {
+                if held.is_some() {
                     return Err(Error::Corrupt);
                 }
                 continue;
@@ -525,16 +525,17 @@ impl<M: Memory> Consumer<M> {
                 State::Taken(_) if is_gone && again == word => {
                     // (C3) Relaxed: who reads it comes behind us by the turn.
                     self.mark(at, State::Taken(me), len, Ordering::Relaxed);
-                    begin = begin.or(Some(at));
+                    let (begin, _) = held.unwrap_or((at, at));
+                    held = Some((begin, at.wrapping_add(size(len))));
                 }
                 State::Aborted => {}
-                State::Taken(_) | State::Released if begin.is_none() => {}
+                State::Taken(_) | State::Released if held.is_none() => {}
                 State::Taken(_) | State::Released => break,
                 _ => return Err(Error::Corrupt),
             }
             at = at.wrapping_add(size(len));
         }
-        Ok(begin.map(|begin| (begin, at)))
+        Ok(held)
     }
 
     /// (C6) for the first message that we hold.

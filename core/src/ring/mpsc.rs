@@ -1029,7 +1029,12 @@ impl<M: Memory> Messages<'_, M> {
             self.next = self.consumer.head;
         }
         let (at, len) = self.consumer.find(self.next)?;
-        self.next = at.wrapping_add(size(len));
+        let next = at.wrapping_add(size(len));
+        // Else a producer could let a batch go round and round.
+        if next.wrapping_sub(self.consumer.head) > self.consumer.ring.capacity {
+            return Err(Error::Corrupt);
+        }
+        self.next = next;
         self.messages += 1;
         self.bytes += len;
         let ring = &self.consumer.ring;
