@@ -38,6 +38,23 @@ mod real {
     /// How many may be attached on one side of a ring.
     pub(crate) const ENDS: usize = 32;
 
+    /// How often who waits for a turn looks at it without leaving the CPU, and then with.
+    pub(crate) const SPINS: u32 = 100;
+    pub(crate) const YIELDS: u32 = 16;
+
+    /// Lets another process have this CPU.
+    pub(crate) fn give_way() {
+        rustix::thread::sched_yield();
+    }
+
+    /// Sleeps for a millisecond, in which others get on.
+    pub(crate) fn nap() {
+        let _ = rustix::thread::nanosleep(&rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        });
+    }
+
     /// Sleeps while the word is `expected`.
     pub(crate) fn sleep(
         word: &Word,
@@ -277,6 +294,8 @@ mod model {
     use crate::map::Access;
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
+    use crate::ring::record::{self, Holder, State};
+    use crate::ring::turn::Turn;
     use crate::ring::{AttachError, Header, Memory};
     use crate::shared::SharedBytes;
 
@@ -284,6 +303,12 @@ mod model {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     pub(crate) const ENDS: usize = 2;
+
+    pub(crate) const SPINS: u32 = 0;
+    pub(crate) const YIELDS: u32 = 2;
+
+    pub(crate) use loom::thread::yield_now as give_way;
+    pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
     const DEAD: u64 = 2;
@@ -477,14 +502,64 @@ mod model {
             let header = &self.0.header;
             kill(&header.consumers, slot, &header.producers);
         }
+
+        /// The producer in a slot dies in its turn: before it claims, or before it moves the tail behind
+        /// a claim for a message of so many bytes.
+        pub fn kill_producer_in_turn(&self, slot: usize, claimed: Option<u64>) {
+            let header = &self.0.header;
+            let holder = holder(&header.producers, slot);
+            take_turn(&header.tail.turn, holder, &header.producers);
+            if let Some(len) = claimed {
+                let at = header.tail.position.load(Ordering::Relaxed);
+                let cells = &self.0.cells;
+                let end = at + record::size(len);
+                cells.word(end).store(0, Ordering::Relaxed);
+                let claim = record::encode(State::Claimed(holder), len);
+                cells.word(at).store(claim, Ordering::Relaxed);
+            }
+            self.kill_producer(slot);
+        }
+
+        /// The consumer in a slot dies in its turn: before it takes the next message, or before it moves
+        /// the cursor behind it.
+        pub fn kill_consumer_in_turn(&self, slot: usize, has_taken: bool) {
+            let header = &self.0.header;
+            let holder = holder(&header.consumers, slot);
+            take_turn(&header.head.turn, holder, &header.consumers);
+            if has_taken {
+                let at = header.head.second.load(Ordering::Relaxed);
+                let word = self.0.cells.word(at);
+                let message = record::decode(word.load(Ordering::Relaxed), u64::MAX);
+                if let Some((State::Committed, len)) = message {
+                    let taken = record::encode(State::Taken(holder), len);
+                    word.store(taken, Ordering::Relaxed);
+                }
+            }
+            self.kill_consumer(slot);
+        }
+    }
+
+    fn take_turn(turn: &Turn, holder: Holder, side: &Side) {
+        while turn.acquire(holder, side).is_err() {
+            give_way();
+        }
+    }
+
+    fn holder(side: &Side, slot: usize) -> Holder {
+        Holder {
+            slot: slot as u8,
+            generation: side.generations[slot].load(Ordering::Relaxed) as u16,
+        }
     }
 
     fn kill(side: &Side, slot: usize, other: &Side) {
         // The edge to `is_alive`.
         side.slots[slot].store(DEAD, Ordering::Release);
-        // No sleep is for ever: the other side looks again.
-        other.bell.0.fetch_or(DIED, Ordering::Release);
-        wake(&other.bell.0);
+        // No sleep is for ever: the others look again.
+        for bell in [&side.bell.0, &other.bell.0] {
+            bell.fetch_or(DIED, Ordering::Release);
+            wake(bell);
+        }
     }
 
     // SAFETY: No bytes of it are ever reached: `header_of` and `cells_of` know what the address is.

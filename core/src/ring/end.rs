@@ -8,12 +8,13 @@
 //! |---|---|---|
 //! | (E1) `leave` stores [`CLOSED`] | (E2) `peers`, `is_closed` load it | all that was done at the ring before |
 //! | (E3) `enter` takes a slot over | (E3) the next `enter` | the generation that belongs to the slot |
-//! | (E4) `enter` stores the generation | (E5) `is_gone` loads it | that claims of older ones are void |
+//! | (E4) `enter` stores the generation | (E5) `is_gone` loads it | who has the slot now, and that claims of older ones are void |
 
 use rustix::process::getpid;
 
 use super::AttachError;
 use super::identity::pid_of;
+use super::record::Holder;
 use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout, register};
 
 /// Nobody has been in this slot yet.
@@ -38,13 +39,13 @@ pub enum Peers {
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(crate) struct Side {
-    /// Where this side sleeps: [`ASLEEP`](super::wait) bits, set by sleepers, cleared by who wakes
-    /// them. On a line of its own, which nobody writes while nobody sleeps.
+    /// Where this side sleeps: bits that are set by sleepers and cleared by who wakes them, and how
+    /// often they were woken ([`super::wait`]). On a line of its own, which nobody writes while nobody sleeps.
     pub(crate) bell: Line<Word>,
     /// Identities, [`NOBODY`] or [`CLOSED`]. Written by who enters and leaves.
     pub(crate) slots: [AtomicU64; ENDS],
     /// How often each slot was entered, modulo 2¹⁶ in use.
-    generations: [AtomicU32; ENDS],
+    pub(crate) generations: [AtomicU32; ENDS],
     /// 1 if heavy fences did not reach all who have been here.
     unreached: AtomicU32,
 }
@@ -71,6 +72,15 @@ impl Slot {
     /// Whether this process entered it, and did not inherit the handle by fork(2).
     pub(crate) fn is_ours(self) -> bool {
         pid_of(self.identity) == getpid().as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// What claims and turns say of us.
+    #[inline(always)]
+    pub(crate) fn holder(self) -> Holder {
+        Holder {
+            slot: self.index,
+            generation: self.generation,
+        }
     }
 }
 
@@ -183,15 +193,17 @@ impl Side {
     }
 
     /// Whether the one who had this generation of a slot is dead, or has left.
-    pub(crate) fn is_gone(&self, index: u8, generation: u16) -> bool {
-        let index = usize::from(index);
+    pub(crate) fn is_gone(&self, holder: Holder) -> bool {
+        let index = usize::from(holder.slot);
         let (Some(slot), Some(now)) = (self.slots.get(index), self.generations.get(index)) else {
             return true;
         };
+        // (E5) If the slot still is the holder's, the identity that is in it by (E3) is visible too.
+        if now.load(Ordering::Acquire) as u16 != holder.generation {
+            return true;
+        }
+        // (E2)
         let identity = slot.load(Ordering::Acquire);
-        // (E5)
-        now.load(Ordering::Acquire) as u16 != generation
-            || identity <= CLOSED
-            || !is_alive(identity)
+        identity <= CLOSED || !is_alive(identity)
     }
 }

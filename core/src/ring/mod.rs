@@ -37,9 +37,9 @@
 //!      0 +--------------------------------------------------------------------+
 //!        | magic "linipc=r"  version u32  kind u32  capacity u64  item u64    |  written once
 //!    128 +--------------------------------------------------------------------+
-//!        | producers: position, second position, counters                     |  by producers
+//!        | producers: position, second position, counters, turn               |  by producers
 //!    256 +--------------------------------------------------------------------+
-//!        | consumers: position, second position, counters                     |  by consumers
+//!        | consumers: position, second position, counters, turn               |  by consumers
 //!    384 +--------------------------------------------------------------------+
 //!        | producers' side: bell u32 @384, slots u64 × 32 @448, generations   |  by who sleeps,
 //!        | u32 × 32 @704                                                      |  wakes, enters, leaves
@@ -104,11 +104,15 @@ pub use self::wait::Wait;
 pub(crate) mod end;
 pub(crate) mod identity;
 pub mod items;
-mod record;
+pub mod mpmc;
+pub mod mpsc;
+pub(crate) mod record;
 pub mod spsc;
+pub(crate) mod turn;
 mod wait;
 
 use self::end::{Side, Slot};
+use self::turn::Turn;
 use self::wait::Waiter;
 
 /// The most producers, and the most consumers, of one ring.
@@ -177,12 +181,14 @@ pub(crate) struct Progress {
     pub(crate) bytes: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) lost: AtomicU64,
+    /// Whose turn it is to move the side, where several can.
+    pub(crate) turn: Turn,
 }
 
 layout! {
     Header: size 1408, align 128;
     Header { magic: 0, version: 8, kind: 12, capacity: 16, item: 24, tail: 128, head: 256, producers: 384, consumers: 896 }
-    Progress { position: 0, second: 8, messages: 16, bytes: 24, refused: 32, lost: 40 }
+    Progress { position: 0, second: 8, messages: 16, bytes: 24, refused: 32, lost: 40, turn: 48 }
 }
 
 /// What has gone through one side of a ring since it was made, over all processes.
@@ -212,6 +218,7 @@ impl Progress {
             bytes: zero(),
             refused: zero(),
             lost: zero(),
+            turn: Turn::new(),
         }
     }
 
@@ -338,6 +345,7 @@ fn format(
         ] {
             number.store(0, Ordering::Relaxed);
         }
+        progress.turn.clear();
     }
     header.producers.clear();
     header.consumers.clear();
@@ -426,6 +434,15 @@ pub(crate) struct Ring<M> {
 unsafe impl<M: Send> Send for Ring<M> {}
 // SAFETY: As for `Send`; what a shared reference permits is atomic.
 unsafe impl<M: Sync> Sync for Ring<M> {}
+
+/// The [`Kind`] that a ring says it is of: nothing is checked yet.
+pub(crate) fn kind_of(memory: &impl Memory) -> Result<u32, AttachError> {
+    let header = header_of(memory)?;
+    // SAFETY: `header_of` checked that a header fits, and it is reached by atomics only.
+    let header = unsafe { header.as_ref() };
+    // Relaxed: [`Ring::open`] reads and checks it again.
+    Ok(header.kind.load(Ordering::Relaxed))
+}
 
 impl<M: Memory> Ring<M> {
     /// Checks that there is a ring of this kind.

@@ -897,9 +897,9 @@ impl<M: Memory> Batch<'_, M> {
 /// A message that is read in place.
 #[derive(Debug)]
 pub struct Message<'c, M: Memory> {
-    ring: &'c Ring<M>,
-    at: u64,
-    len: u64,
+    pub(super) ring: &'c Ring<M>,
+    pub(super) at: u64,
+    pub(super) len: u64,
 }
 
 #[allow(clippy::len_without_is_empty, reason = "an empty message is a message")]
@@ -950,7 +950,7 @@ impl<'c, M: Memory> Message<'c, M> {
 
     /// (C3) Copies all of the message out.
     #[inline(always)]
-    fn copy_to(&self, to: *mut u8) {
+    pub(super) fn copy_to(&self, to: *mut u8) {
         // SAFETY: The callers checked the length of what they copy to; (C2).
         unsafe {
             self.ring

@@ -11,7 +11,7 @@
 //!
 //! The two fences have an order. If (W2) is first, (R3) sees the bit; if (R2) is first, (W3) sees what
 //! was published. So it is never that one sleeps and the other does not wake. Between (W3) and the
-//! sleep the kernel compares the bell with what (W1) left: (R3) clears it before it wakes.
+//! sleep the kernel compares the bell with what (W1) left: (R3) changes it before it wakes.
 //!
 //! The light fence is free: it only keeps the compiler from reordering. The heavy fence is
 //! membarrier(2), which makes every thread of every registered process that runs at that moment execute a fence,
@@ -35,6 +35,9 @@ use crate::sync::{self, Ordering, heavy_fence, light_fence, sleep, spin, wake};
 const ASLEEP: u32 = 1;
 /// A bit of the bell: somebody waits for the eventfd.
 const ARMED: u32 = 2;
+/// The rest of the bell counts how often it was rung: else who sleeps after being rung could not tell
+/// that, once another one has set the bit again.
+const RING: u32 = 4;
 
 /// How a call waits: chosen at each call, on the same ring.
 ///
@@ -151,7 +154,7 @@ impl Waiter {
         // the bit.
         light_fence();
         // (R3) Relaxed: (R2) orders it.
-        if there.bell.0.load(Ordering::Relaxed) != 0 {
+        if there.bell.0.load(Ordering::Relaxed) % RING != 0 {
             self.wake(there);
         }
     }
@@ -159,7 +162,8 @@ impl Waiter {
     #[cold]
     fn wake(&self, there: &Side) {
         // Relaxed: nothing is published by it; the sleeper looks at the ring again.
-        let bits = there.bell.0.swap(0, Ordering::Relaxed);
+        let bits = there.bell.0.fetch_and(!(ASLEEP | ARMED), Ordering::Relaxed);
+        there.bell.0.fetch_add(RING, Ordering::Relaxed);
         if bits & ASLEEP != 0 {
             wake(&there.bell.0);
         }
@@ -184,6 +188,36 @@ pub(crate) trait End {
     fn here(&self) -> &Side;
     /// The side for which it waits, and how many may be there.
     fn there(&self) -> (&Side, usize);
+    /// Clears away what a dead one left in the way; whether the end is ready by that. Called where
+    /// asking the kernel costs little beside the wait.
+    fn look_for_dead(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+/// Tries, and waits in between, until it is done. Others of the same side may be faster each time.
+#[inline]
+pub(crate) fn until_done<E: End, T>(
+    end: &mut E,
+    need: usize,
+    how: Wait,
+    mut attempt: impl FnMut(&mut E) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut is_again = false;
+    loop {
+        let why_not = match attempt(end) {
+            Err(error @ (Error::Full | Error::Empty | Error::Busy)) => error,
+            done => return done,
+        };
+        if is_again {
+            check_deadline(how)?;
+        }
+        is_again = true;
+        match why_not {
+            Error::Busy => sync::nap(),
+            _ => wait(end, need, how)?,
+        }
+    }
 }
 
 /// Prepares for a wait for the eventfd: `true` if there is nothing yet, so that it will be written.
@@ -278,17 +312,18 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
     }
 }
 
-/// If the other side is dead: whether it left what the end waits for, or [`Error::PeerDead`].
+/// Whether dead ones left what the end waits for; [`Error::PeerDead`] if nobody of the other side is
+/// alive, and nothing was left.
 fn is_last_of_the_dead(end: &mut impl End, need: usize) -> Result<bool, Error> {
     let (there, limit) = end.there();
-    if there.peers(limit) != Peers::Dead {
-        return Ok(false);
+    let is_dead = there.peers(limit) == Peers::Dead;
+    // What they published before they died is seen now, and what they left in the way.
+    if end.look_for_dead()? || is_dead && end.is_ready(need)? {
+        return Ok(true);
     }
-    // What it published before it died is seen now.
-    if end.is_ready(need)? {
-        Ok(true)
-    } else {
-        Err(Error::PeerDead)
+    match is_dead {
+        true => Err(Error::PeerDead),
+        false => Ok(false),
     }
 }
 

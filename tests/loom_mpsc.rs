@@ -1,0 +1,221 @@
+//! Models of the ring for many producers and one consumer: every interleaving, every permitted value.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_mpsc`
+#![cfg(loom)]
+
+use std::mem::forget;
+
+use linipc_core::ring::mpsc::{Consumer, Producer};
+use linipc_core::ring::{self, Error, Kind, Wait};
+use linipc_core::sync::Heap;
+use loom::thread;
+
+const BOUND: usize = 3;
+const CAPACITY: u64 = 64;
+
+type Ends = ([Producer<Heap>; 2], Consumer<Heap>);
+
+/// Runs `body` on a new ring with two producers, the first one in slot 0.
+fn model(preemptions: usize, body: impl Fn(Heap, Ends) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        let heap = Heap::exclusive(CAPACITY);
+        ring::create(heap.clone(), Kind::Mpsc, CAPACITY).unwrap();
+        let producers = [(); 2].map(|()| Producer::attach(heap.clone()).unwrap());
+        let consumer = Consumer::attach(heap.clone()).unwrap();
+        body(heap, (producers, consumer));
+    });
+}
+
+/// Calls again and again until the others have done something.
+fn retry<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
+    loop {
+        match call() {
+            Err(Error::Empty | Error::Full | Error::Busy) => thread::yield_now(),
+            done => return done.unwrap(),
+        }
+    }
+}
+
+/// Pushes messages of one word.
+fn push(producer: &mut Producer<Heap>, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        retry(|| producer.try_push_value(&number));
+    }
+}
+
+/// The next message of one word, looking until it is there.
+fn next(consumer: &mut Consumer<Heap>) -> u64 {
+    retry(|| consumer.try_pop_value())
+}
+
+/// The next message of one word, sleeping until it is there.
+fn sleep(consumer: &mut Consumer<Heap>) -> Result<u64, Error> {
+    let mut message = [0; 8];
+    assert_eq!(consumer.pop(&mut message, Wait::SLEEP)?, 8);
+    Ok(u64::from_le_bytes(message))
+}
+
+#[test]
+fn two_producers_push_and_each_message_arrives_once() {
+    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+        let pushing = thread::spawn(move || push(&mut one, [1]));
+        push(&mut two, [2]);
+        let seen = [next(&mut consumer), next(&mut consumer)];
+        assert!(matches!(seen, [1, 2] | [2, 1]), "{seen:?}");
+        pushing.join().unwrap();
+        drop(two);
+        assert_eq!(consumer.try_pop_value::<u64>(), Err(Error::Closed));
+    });
+}
+
+#[test]
+fn each_producers_messages_stay_in_order_over_a_wrap() {
+    model(2, |_, ([mut one, mut two], mut consumer)| {
+        push(&mut two, [20, 21]);
+        let pushing = thread::spawn(move || push(&mut one, [10, 11]));
+        let (mut ones, mut twos) = (10, 20);
+        for count in 0..5 {
+            if count == 2 {
+                push(&mut two, [22]);
+            }
+            let number = next(&mut consumer);
+            let expected = if number < 20 { &mut ones } else { &mut twos };
+            assert_eq!(number, *expected);
+            *expected += 1;
+        }
+        pushing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_batch_is_seen_as_a_whole() {
+    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+        let pushing = thread::spawn(move || {
+            let [a, b] = [1_u64, 2].map(u64::to_le_bytes);
+            // 40 bytes are claimed, and 32 used.
+            let mut batch = one.try_batch(40).unwrap();
+            batch.try_push(&a).unwrap();
+            batch.try_push(&b).unwrap();
+            batch.commit();
+        });
+        assert_eq!(next(&mut consumer), 1);
+        assert_eq!(consumer.try_pop_value(), Ok(2_u64));
+        pushing.join().unwrap();
+        assert_eq!(consumer.try_pop_value::<u64>(), Err(Error::Empty));
+        push(&mut two, [3]);
+        assert_eq!(consumer.try_pop_value(), Ok(3_u64));
+    });
+}
+
+#[test]
+fn what_is_given_up_holds_nobody_up() {
+    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+        let pushing = thread::spawn(move || {
+            if let Ok(mut claim) = one.try_claim(8) {
+                claim.write(0, &[7; 8]).unwrap();
+                claim.abort();
+            }
+        });
+        let other = thread::spawn(move || push(&mut two, [2]));
+        assert_eq!(sleep(&mut consumer), Ok(2));
+        pushing.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(consumer.try_pop_value::<u64>(), Err(Error::Closed));
+    });
+}
+
+#[test]
+fn the_claim_of_a_dead_producer_is_skipped() {
+    model(BOUND, |heap, ([mut one, mut two], mut consumer)| {
+        let dying = thread::spawn(move || {
+            if let Ok(mut claim) = one.try_claim(8) {
+                claim.write(0, &[7; 8]).unwrap();
+                forget(claim);
+            }
+            heap.kill_producer(0);
+        });
+        let other = thread::spawn(move || push(&mut two, [2]));
+        assert_eq!(sleep(&mut consumer), Ok(2));
+        dying.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(sleep(&mut consumer), Err(Error::PeerDead));
+    });
+}
+
+#[test]
+fn the_message_of_a_producer_that_died_behind_it_is_not_skipped() {
+    model(BOUND, |heap, ([mut one, two], mut consumer)| {
+        let dying = thread::spawn(move || {
+            push(&mut one, [1]);
+            heap.kill_producer(0);
+        });
+        assert_eq!(sleep(&mut consumer), Ok(1));
+        assert_eq!(consumer.counters().lost, 0);
+        dying.join().unwrap();
+        drop(two);
+        assert_eq!(sleep(&mut consumer), Err(Error::PeerDead));
+    });
+}
+
+#[test]
+fn the_turn_of_a_dead_producer_is_taken_over() {
+    model(BOUND, |heap, ([_one, mut two], mut consumer)| {
+        let dying = thread::spawn(move || heap.kill_producer_in_turn(0, None));
+        let other = thread::spawn(move || push(&mut two, [2]));
+        assert_eq!(sleep(&mut consumer), Ok(2));
+        dying.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(consumer.counters().lost, 0);
+    });
+}
+
+#[test]
+fn what_a_dead_producer_claimed_in_its_turn_is_claimed_anew() {
+    for claimed in [8, 24] {
+        model(BOUND, move |heap, ([_one, mut two], mut consumer)| {
+            heap.kill_producer_in_turn(0, Some(claimed));
+            let other = thread::spawn(move || push(&mut two, [2]));
+            assert_eq!(sleep(&mut consumer), Ok(2));
+            other.join().unwrap();
+            assert_eq!(consumer.counters().lost, 0);
+        });
+    }
+}
+
+#[test]
+fn a_producer_that_sleeps_for_room_is_woken() {
+    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+        push(&mut two, [1, 2, 3]);
+        let pushing = thread::spawn(move || one.push(&[4; 8], Wait::SLEEP).unwrap());
+        assert_eq!(next(&mut consumer), 1);
+        pushing.join().unwrap();
+    });
+}
+
+#[test]
+fn two_producers_that_sleep_for_room_are_woken() {
+    model(2, |_, ([mut one, mut two], mut consumer)| {
+        push(&mut two, [1, 2, 3]);
+        let pushing = thread::spawn(move || one.push(&[4; 8], Wait::SLEEP).unwrap());
+        let other = thread::spawn(move || two.push(&[4; 8], Wait::SLEEP).unwrap());
+        assert_eq!(next(&mut consumer), 1);
+        assert_eq!(next(&mut consumer), 2);
+        pushing.join().unwrap();
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_consumer_that_sleeps_is_woken_by_either() {
+    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+        let pushing = thread::spawn(move || push(&mut one, [1]));
+        let other = thread::spawn(move || push(&mut two, [2]));
+        let sum = sleep(&mut consumer).unwrap() + sleep(&mut consumer).unwrap();
+        assert_eq!(sum, 3);
+        pushing.join().unwrap();
+        other.join().unwrap();
+    });
+}
