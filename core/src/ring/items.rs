@@ -31,6 +31,7 @@
 //! | (P3) the tail | (C1) the tail | the items before it |
 //! | (C3) the head | (P1) the head | that the consumer has read what is before it |
 //!
+//! The second is not seen by loom, which lets no load be later than a store that follows it.
 //! Wake-ups are argued in [`Wait`]'s module; attaching and leaving where the sides are.
 //!
 //! ```
@@ -605,8 +606,9 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
         if !header.producers.is_closed(1) {
             return Error::Empty;
         }
-        // (C1) once more, since (E1) comes after all that was published.
-        match header.tail.position.load(Ordering::Acquire) == self.head {
+        // Once more, since (E1) comes after all that was published. Relaxed: (E2) orders it, and (C1)
+        // follows before an item is read.
+        match header.tail.position.load(Ordering::Relaxed) == self.head {
             true => Error::Closed,
             false => Error::Empty,
         }
