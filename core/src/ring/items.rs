@@ -943,7 +943,9 @@ impl<T: Plain, M: Memory> End for Consumer<T, M> {
 
 impl<T: Plain, M: Memory> Drop for Producer<T, M> {
     fn drop(&mut self) {
-        self.items.ring.add_counted(|header| &header.tail);
+        if self.slot.is_ours() {
+            self.items.ring.add_counted(|header| &header.tail);
+        }
         let header = self.items.ring.header();
         self.items
             .ring

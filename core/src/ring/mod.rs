@@ -101,6 +101,7 @@ use crate::sync::{AtomicU32, AtomicU64, Cells, ENDS, Ordering, cells_of, header_
 pub use self::end::Peers;
 pub use self::wait::Wait;
 
+pub mod bytes;
 pub(crate) mod end;
 pub(crate) mod identity;
 pub mod items;
