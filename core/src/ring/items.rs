@@ -31,7 +31,6 @@
 //! | (P3) the tail | (C1) the tail | the items before it |
 //! | (C3) the head | (P1) the head | that the consumer has read what is before it |
 //!
-//! The second is not seen by loom, which lets no load be later than a store that follows it.
 //! Wake-ups are argued in [`Wait`]'s module; attaching and leaving where the sides are.
 //!
 //! ```
