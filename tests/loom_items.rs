@@ -125,7 +125,7 @@ fn after_a_death_the_rest_is_drained_and_another_goes_on() {
         });
         assert_eq!(consumer.pop(Wait::SLEEP), Ok(1));
         assert_eq!(consumer.pop(Wait::SLEEP), Err(Error::PeerDead));
-        let mut producer = Producer::attach(heap).unwrap();
+        let mut producer = Producer::<u64, _>::attach(heap).unwrap();
         producer.try_push(&2).unwrap();
         assert_eq!(consumer.try_pop(), Ok(2));
         pushing.join().unwrap();
