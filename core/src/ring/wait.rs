@@ -11,7 +11,7 @@
 //!
 //! The two fences have an order. If (W2) is first, (R3) sees the bit; if (R2) is first, (W3) sees what
 //! was published. So it is never that one sleeps and the other does not wake. Between (W3) and the
-//! sleep the kernel compares the bell with what (W1) left: (R3) clears it before it wakes.
+//! sleep the kernel compares the bell with what (W1) left: (R3) changes it before it wakes.
 //!
 //! The light fence is free: it only keeps the compiler from reordering. The heavy fence is
 //! membarrier(2), which makes every thread of every registered process that runs at that moment execute a fence,
@@ -35,6 +35,9 @@ use crate::sync::{self, Ordering, heavy_fence, light_fence, sleep, spin, wake};
 const ASLEEP: u32 = 1;
 /// A bit of the bell: somebody waits for the eventfd.
 const ARMED: u32 = 2;
+/// The rest of the bell counts how often it was rung: else who sleeps after being rung could not tell
+/// that, once another one has set the bit again.
+const RING: u32 = 4;
 
 /// How a call waits: chosen at each call, on the same ring.
 ///
@@ -151,7 +154,7 @@ impl Waiter {
         // the bit.
         light_fence();
         // (R3) Relaxed: (R2) orders it.
-        if there.bell.0.load(Ordering::Relaxed) != 0 {
+        if there.bell.0.load(Ordering::Relaxed) % RING != 0 {
             self.wake(there);
         }
     }
@@ -159,7 +162,8 @@ impl Waiter {
     #[cold]
     fn wake(&self, there: &Side) {
         // Relaxed: nothing is published by it; the sleeper looks at the ring again.
-        let bits = there.bell.0.swap(0, Ordering::Relaxed);
+        let bits = there.bell.0.fetch_and(!(ASLEEP | ARMED), Ordering::Relaxed);
+        there.bell.0.fetch_add(RING, Ordering::Relaxed);
         if bits & ASLEEP != 0 {
             wake(&there.bell.0);
         }
