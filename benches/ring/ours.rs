@@ -4,7 +4,7 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use linipc_core::ring::spsc::{Consumer, Producer};
-use linipc_core::ring::{self, Error, Kind, Trusted, Wait};
+use linipc_core::ring::{self, Error, Kind, Trusted, Wait, items};
 use linipc_core::shared::SharedBytes;
 
 use crate::channel::{
@@ -223,28 +223,29 @@ impl<const SLEEP: bool> Receiver for WaitingReceiver<SLEEP> {
 // One producer, one consumer, typed items of one size; one a call, and in slices.
 
 #[derive(Debug)]
-pub(crate) struct Items<const N: usize>(Hand<N>);
+pub(crate) struct Items<const N: usize>(Memory);
 
 #[derive(Debug)]
-pub(crate) struct ItemsSender<const N: usize>(hand::Sender<N>);
+pub(crate) struct ItemsSender<const N: usize>(items::Producer<[u8; N], Memory>);
 
 #[derive(Debug)]
-pub(crate) struct ItemsReceiver<const N: usize>(hand::Receiver<N>);
+pub(crate) struct ItemsReceiver<const N: usize>(items::Consumer<[u8; N], Memory>);
 
 impl<const N: usize> Channel for Items<N> {
     type Sender = ItemsSender<N>;
     type Receiver = ItemsReceiver<N>;
 
-    fn create(memory: SharedBytes<'static>, slots: usize) -> Self {
-        Self(Hand::create(memory, slots))
+    fn create(memory: Memory, slots: usize) -> Self {
+        items::create::<[u8; N]>(memory, slots as u64).unwrap();
+        Self(memory)
     }
 
     fn sender(&self) -> ItemsSender<N> {
-        ItemsSender(self.0.sender())
+        ItemsSender(items::Producer::attach(self.0).unwrap())
     }
 
     fn receiver(&self) -> ItemsReceiver<N> {
-        ItemsReceiver(self.0.receiver())
+        ItemsReceiver(items::Consumer::attach(self.0).unwrap())
     }
 }
 
@@ -252,29 +253,33 @@ impl<const N: usize> Sender for ItemsSender<N> {
     #[inline]
     fn send(&mut self, message: &[u8]) {
         let item: &[u8; N] = message.try_into().unwrap();
-        self.0.send(item);
+        spin(|| self.0.try_push(item));
     }
 }
 
 impl<const N: usize> Receiver for ItemsReceiver<N> {
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> usize {
-        let item: &mut [u8; N] = into.try_into().unwrap();
-        self.0.receive(item)
+        let item = spin(|| self.0.try_pop());
+        into.copy_from_slice(&item);
+        N
     }
 }
 
 impl<const N: usize> SendBatch<N> for ItemsSender<N> {
     #[inline]
-    fn send_batch(&mut self, messages: &[[u8; N]]) {
-        self.0.send_batch(messages);
+    fn send_batch(&mut self, mut messages: &[[u8; N]]) {
+        while !messages.is_empty() {
+            let sent = spin(|| self.0.try_push_slice(messages));
+            messages = messages.split_at(sent).1;
+        }
     }
 }
 
 impl<const N: usize> ReceiveBatch<N> for ItemsReceiver<N> {
     #[inline]
     fn receive_batch(&mut self, into: &mut [[u8; N]]) -> usize {
-        self.0.receive_batch(into)
+        spin(|| self.0.try_pop_slice(into))
     }
 }
 

@@ -225,6 +225,13 @@ mod real {
             prefetch_write(self.at(position));
         }
 
+        /// [`Cells::prefetch_write`] of the line at an offset. Beyond the data it is of no use, and does no
+        /// harm.
+        #[inline(always)]
+        pub(crate) fn prefetch_write_offset(&self, offset: usize) {
+            prefetch_write(self.start.as_ptr().wrapping_add(offset));
+        }
+
         /// Copies `len` bytes to `offset` behind the record that begins at a position, past the end
         /// of the capacity if need be.
         ///
@@ -623,6 +630,8 @@ mod model {
         pub(crate) fn prefetch_read(&self, _: u64) {}
 
         pub(crate) fn prefetch_write(&self, _: u64) {}
+
+        pub(crate) fn prefetch_write_offset(&self, _: usize) {}
 
         pub(crate) fn at(&self, _: u64) -> *mut u8 {
             unimplemented!("models copy")

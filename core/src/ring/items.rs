@@ -76,7 +76,7 @@ use crate::shared::variable::Plain;
 use crate::sync::Ordering;
 
 /// How far ahead of the tail cache lines are asked for.
-const AHEAD: u64 = 1024;
+const AHEAD: usize = 1024;
 const LINE: usize = 64;
 
 /// The bytes of data for so many items, if a ring can have them.
@@ -387,12 +387,12 @@ impl<T: Plain, M: Memory> Producer<T, M> {
     fn publish(&mut self, n: usize) {
         let Items { ring, .. } = &self.items;
         let header = ring.header();
-        let ahead = self.items.place(self.tail) as u64 + AHEAD;
+        let ahead = self.items.place(self.tail) + AHEAD;
         self.tail = self.tail.wrapping_add(n as u64);
         // (P3) The items are visible to (C1).
         header.tail.position.store(self.tail, Ordering::Release);
         for line in (0..n * size_of::<T>()).step_by(LINE) {
-            ring.cells.prefetch_write(ahead + line as u64);
+            ring.cells.prefetch_write_offset(ahead + line);
         }
         // (P4)
         ring.waiter.ring(&header.consumers);
@@ -605,8 +605,9 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
         if !header.producers.is_closed(1) {
             return Error::Empty;
         }
-        // (C1) once more, since (E1) comes after all that was published.
-        match header.tail.position.load(Ordering::Acquire) == self.head {
+        // Once more, since (E1) comes after all that was published. Relaxed: (E2) orders it, and (C1)
+        // follows before an item is read.
+        match header.tail.position.load(Ordering::Relaxed) == self.head {
             true => Error::Closed,
             false => Error::Empty,
         }
@@ -941,7 +942,9 @@ impl<T: Plain, M: Memory> End for Consumer<T, M> {
 
 impl<T: Plain, M: Memory> Drop for Producer<T, M> {
     fn drop(&mut self) {
-        self.items.ring.add_counted(|header| &header.tail);
+        if self.slot.is_ours() {
+            self.items.ring.add_counted(|header| &header.tail);
+        }
         let header = self.items.ring.header();
         self.items
             .ring

@@ -101,6 +101,8 @@ use crate::sync::{AtomicU32, AtomicU64, Cells, ENDS, Ordering, cells_of, header_
 pub use self::end::Peers;
 pub use self::wait::Wait;
 
+pub mod broadcast;
+pub mod bytes;
 pub(crate) mod end;
 pub(crate) mod identity;
 pub mod items;
@@ -578,7 +580,7 @@ pub enum Error {
         /// The message's length.
         message: usize,
     },
-    /// A broadcast overtook this consumer, which now stands at the newest message.
+    /// A broadcast overtook this consumer, which now stands at one of the newest messages.
     Missed {
         /// How many messages were overwritten unread.
         messages: u64,

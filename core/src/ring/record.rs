@@ -12,7 +12,8 @@
 //!           +------------+-------------+------------------------+------------------+
 //! ```
 //!
-//! A header that is 0 is not written yet. The number is in the machine's byte order.
+//! In a broadcast, slot and generation together are the low 24 bits of the message's number. A
+//! header that is 0 is not written yet. The number is in the machine's byte order.
 
 /// The length of a record's header.
 pub(crate) const HEADER: u64 = 8;
@@ -51,6 +52,28 @@ pub(crate) const fn committed(len: u64) -> u64 {
 pub(crate) const fn committed_len(header: u64, max: u64) -> Option<u64> {
     let len = header.wrapping_sub(COMMITTED);
     if len <= max { Some(len) } else { None }
+}
+
+/// The bits of a message's number that a broadcast's header keeps, where others keep the slot.
+pub(crate) const NUMBER: u64 = (1 << (STATE - GENERATION)) - 1;
+
+/// The header of a whole message of a broadcast.
+#[inline(always)]
+pub(crate) const fn numbered(len: u64, number: u64) -> u64 {
+    COMMITTED | (number & NUMBER) << GENERATION | len
+}
+
+/// The length in the header of a broadcast's message with this number. One comparison, as in
+/// [`committed_len`].
+#[inline(always)]
+pub(crate) const fn numbered_len(header: u64, max: u64, number: u64) -> Option<u64> {
+    let len = header.wrapping_sub(numbered(0, number));
+    if len <= max { Some(len) } else { None }
+}
+
+/// The low bits of the number in a broadcast's header.
+pub(crate) const fn number_of(header: u64) -> u64 {
+    header >> GENERATION & NUMBER
 }
 
 /// What a record is, as its header says.
