@@ -526,6 +526,135 @@ fn trusted_memory_lends_slices() {
     });
 }
 
+/// Rings with many on a side.
+mod many {
+    use std::io::ErrorKind;
+
+    use linipc::posix::shm::OpenOptions;
+    use linipc::ring::{AttachError, Error, Peers, mpmc, mpsc};
+
+    use super::{PATIENCE, attach_error, kind_and_inner};
+    use crate::isolated;
+    use crate::support::{eventually, peer};
+
+    const EACH: u64 = 2000;
+
+    #[test]
+    fn three_producers_to_one_consumer() {
+        isolated!(|| {
+            let memfd = mpsc::create(256).unwrap();
+            let mut consumer = mpsc::Consumer::attach(&memfd).unwrap();
+            let until_all_are_there = mpsc::Producer::attach(&memfd).unwrap();
+            let children = [0, 1, 2].map(|id| {
+                peer(|| {
+                    let mut producer = mpsc::Producer::attach(&memfd).unwrap();
+                    for n in 0..EACH {
+                        producer.push_value(&[id, n]).unwrap();
+                    }
+                })
+            });
+            let mut next = [0; 3];
+            for _ in 0..3 * EACH {
+                let [id, n] = consumer.pop_value_deadline::<[u64; 2]>(PATIENCE).unwrap();
+                assert_eq!(n, next[id as usize]);
+                next[id as usize] += 1;
+            }
+            assert_eq!(next, [EACH; 3]);
+            children.into_iter().for_each(super::support::Peer::join);
+            drop(until_all_are_there);
+            let end = (ErrorKind::UnexpectedEof, Some(Error::Closed));
+            assert_eq!(kind_and_inner(consumer.pop_vec()), end);
+        });
+    }
+
+    #[test]
+    fn each_message_goes_to_one_of_three_consumers() {
+        isolated!(|| {
+            let [memfd, results] = [mpmc::create(256).unwrap(), mpsc::create(256).unwrap()];
+            let mut producer = mpmc::Producer::attach(&memfd).unwrap();
+            let mut sums = mpsc::Consumer::attach(&results).unwrap();
+            let _until_all_are_there = mpsc::Producer::attach(&results).unwrap();
+            let children = [(); 3].map(|()| {
+                peer(|| {
+                    let mut consumer = mpmc::Consumer::attach(&memfd).unwrap();
+                    let mut report = mpsc::Producer::attach(&results).unwrap();
+                    let mut of_mine = [0_u64; 2];
+                    let end = loop {
+                        match consumer.pop_vec() {
+                            Ok(message) => {
+                                of_mine[0] += 1;
+                                of_mine[1] += u64::from_ne_bytes(message.try_into().unwrap());
+                            }
+                            Err(end) => break end,
+                        }
+                    };
+                    assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
+                    report.push_value(&of_mine).unwrap();
+                })
+            });
+            for n in 0..EACH {
+                producer.push_value_deadline(&n, PATIENCE).unwrap();
+            }
+            drop(producer);
+            let mut all = [0; 2];
+            for _ in 0..3 {
+                let [count, sum] = sums.pop_value_deadline::<[u64; 2]>(PATIENCE).unwrap();
+                all = [all[0] + count, all[1] + sum];
+            }
+            assert_eq!(all, [EACH, EACH * (EACH - 1) / 2]);
+            children.into_iter().for_each(super::support::Peer::join);
+        });
+    }
+
+    #[test]
+    fn a_killed_producer_holds_nobody_up() {
+        isolated!(|| {
+            let memfd = mpsc::create(4096).unwrap();
+            let mut consumer = mpsc::Consumer::attach(&memfd).unwrap();
+            let mut other = mpsc::Producer::attach(&memfd).unwrap();
+            let before = other.free().unwrap();
+            let child = peer(|| {
+                let mut producer = mpsc::Producer::attach(&memfd).unwrap();
+                let _claim = producer.try_claim(100).unwrap();
+                loop {
+                    std::thread::park();
+                }
+            });
+            eventually("the claim", || other.free().unwrap() < before);
+            other.push(b"behind it").unwrap();
+            child.kill();
+            assert_eq!(consumer.pop_vec_deadline(PATIENCE).unwrap(), b"behind it");
+            assert_eq!(consumer.counters().lost, 1);
+            assert_eq!(consumer.peers(), Peers::Alive);
+        });
+    }
+
+    #[test]
+    fn kinds_are_told_apart_and_named() {
+        isolated!(|| {
+            let memfd = mpsc::create(64).unwrap();
+            let refused = attach_error(mpmc::Consumer::attach(&memfd));
+            assert_eq!(refused.0, ErrorKind::InvalidData);
+            assert!(matches!(refused.1, AttachError::Kind { .. }));
+            let name = "/linipc-many";
+            let mut options = OpenOptions::new();
+            options.create_new(true).unlink_on_drop(true);
+            let _segment = mpmc::open_named(name, 256, &options).unwrap();
+            let mut producer = mpmc::Producer::open(name).unwrap();
+            let mut consumer = mpmc::Consumer::open(name).unwrap();
+            assert_eq!(producer.try_push_all(&[b"one", b"two"]).unwrap(), 2);
+            let mut batch = consumer.try_batch(5).unwrap();
+            assert_eq!(batch.try_next().unwrap().len(), 3);
+            assert_eq!(batch.try_next().unwrap().len(), 3);
+            batch.release();
+            assert_eq!(
+                consumer.try_pop_vec().unwrap_err().kind(),
+                ErrorKind::WouldBlock
+            );
+        });
+    }
+}
+
 mod items {
     use std::io::ErrorKind;
     use std::time::Duration;
@@ -662,6 +791,158 @@ mod items {
             assert_eq!(peek.len(), 2);
             peek.release(1).unwrap();
             assert_eq!(consumer.pop().unwrap(), 2);
+        });
+    }
+}
+
+mod bytes {
+    use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+
+    use linipc::event::epoll::{Epoll, EventFlags};
+    use linipc::event::eventfd::EventFd;
+    use linipc::posix::shm::OpenOptions;
+    use linipc::ring::bytes::{self, Consumer, Producer};
+    use linipc::ring::{Error, Peers, Wait};
+
+    use super::{PATIENCE, SHORT, kind_and_inner, wait_for};
+    use crate::isolated;
+    use crate::support::{eventually, peer};
+
+    /// A few MiB in which no two places look alike.
+    fn content() -> Vec<u8> {
+        let mut state = 1_u64;
+        let next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(next).take(5_000_011).collect()
+    }
+
+    #[test]
+    fn std_copies_between_processes() {
+        isolated!(|| {
+            let memfd = bytes::create(1 << 14).unwrap();
+            let child = peer(|| {
+                let mut producer = Producer::attach(&memfd).unwrap();
+                let copied = io::copy(&mut &content()[..], &mut producer).unwrap();
+                assert_eq!(copied, 5_000_011);
+                producer.flush().unwrap();
+            });
+            let mut consumer = Consumer::attach(&memfd).unwrap();
+            let mut arrived = Vec::new();
+            io::copy(&mut consumer, &mut arrived).unwrap();
+            assert!(arrived == content());
+            // The end stays the end.
+            assert_eq!(consumer.read(&mut [0; 8]).unwrap(), 0);
+            assert_eq!(consumer.try_read(&mut [0; 8]).unwrap(), 0);
+            assert_eq!(consumer.read_deadline(&mut [0; 8], SHORT).unwrap(), 0);
+            assert!(!consumer.arm().unwrap());
+            consumer.wait(Wait::SLEEP).unwrap();
+            let end = (ErrorKind::UnexpectedEof, Some(Error::Closed));
+            assert_eq!(kind_and_inner(consumer.try_peek(1)), end);
+            child.join();
+        });
+    }
+
+    #[test]
+    fn lines_by_name() {
+        isolated!(|| {
+            let name = "/linipc-bytes";
+            let mut options = OpenOptions::new();
+            options.create_new(true).unlink_on_drop(true);
+            let _segment = bytes::open_named(name, 64, &options).unwrap();
+            let child = peer(|| {
+                let mut producer = Producer::open(name).unwrap();
+                for n in 0..100 {
+                    writeln!(producer, "line number {n}").unwrap();
+                }
+            });
+            let lines = BufReader::new(Consumer::open(name).unwrap()).lines();
+            let lines: Vec<String> = lines.map(Result::unwrap).collect();
+            assert_eq!(lines.len(), 100);
+            assert_eq!(lines[99], "line number 99");
+            child.join();
+        });
+    }
+
+    #[test]
+    fn tries_deadlines_and_ends() {
+        isolated!(|| {
+            let memfd = bytes::create(64).unwrap();
+            let mut producer = Producer::attach(&memfd).unwrap();
+            let mut consumer = Consumer::attach(&memfd).unwrap();
+            let mut buf = [0; 64];
+            let no_inner = |kind| (kind, None);
+            let would_block = no_inner(ErrorKind::WouldBlock);
+            let timed_out = no_inner(ErrorKind::TimedOut);
+            assert_eq!(kind_and_inner(consumer.try_read(&mut buf)), would_block);
+            assert_eq!(
+                kind_and_inner(consumer.read_deadline(&mut buf, SHORT)),
+                timed_out
+            );
+            assert_eq!(consumer.read(&mut []).unwrap(), 0);
+            assert_eq!(producer.write(&[]).unwrap(), 0);
+            assert_eq!(
+                kind_and_inner(producer.write_all_deadline(&[1; 65], SHORT)),
+                timed_out
+            );
+            assert_eq!((producer.free().unwrap(), consumer.len().unwrap()), (0, 64));
+            assert_eq!(kind_and_inner(producer.try_write(&[1])), would_block);
+            assert_eq!(
+                kind_and_inner(producer.write_deadline(&[1], SHORT)),
+                timed_out
+            );
+            assert_eq!(consumer.read(&mut buf).unwrap(), 64);
+            assert_eq!(buf, [1; 64]);
+
+            drop(consumer);
+            producer.write_all(&[0; 64]).unwrap();
+            let broken = (ErrorKind::BrokenPipe, Some(Error::Closed));
+            assert_eq!(kind_and_inner(producer.write(&[0])), broken);
+        });
+    }
+
+    #[test]
+    fn a_killed_producer_is_no_end_of_the_stream() {
+        isolated!(|| {
+            let memfd = bytes::create(64).unwrap();
+            let mut consumer = Consumer::attach(&memfd).unwrap();
+            let child = peer(|| {
+                let mut producer = Producer::attach(&memfd).unwrap();
+                producer.write_all(b"half").unwrap();
+                loop {
+                    std::thread::park();
+                }
+            });
+            eventually("it is written", || consumer.len().unwrap() == 4);
+            child.kill();
+            let mut text = String::new();
+            let dead = (ErrorKind::ConnectionReset, Some(Error::PeerDead));
+            assert_eq!(kind_and_inner(consumer.read_to_string(&mut text)), dead);
+            assert_eq!((&*text, consumer.peers()), ("half", Peers::Dead));
+        });
+    }
+
+    #[test]
+    fn the_end_wakes_epoll() {
+        isolated!(|| {
+            let (memfd, event) = (bytes::create(64).unwrap(), EventFd::new(0).unwrap());
+            let [go, gone] = [(); 2].map(|()| EventFd::new(0).unwrap());
+            let child = peer(|| {
+                let mut producer = Producer::attach(&memfd).unwrap();
+                producer.set_event(event.try_clone().unwrap());
+                gone.add(1).unwrap();
+                go.take_deadline(PATIENCE).unwrap();
+            });
+            gone.take_deadline(PATIENCE).unwrap();
+            let mut consumer = Consumer::attach(&memfd).unwrap();
+            let epoll = Epoll::new().unwrap();
+            epoll.add(&event, 0, EventFlags::IN).unwrap();
+            assert!(consumer.arm().unwrap());
+            go.add(1).unwrap();
+            wait_for(&epoll, &event);
+            assert_eq!(consumer.try_read(&mut [0; 8]).unwrap(), 0);
+            child.join();
         });
     }
 }

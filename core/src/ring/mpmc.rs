@@ -246,6 +246,16 @@ impl<M: Memory> Consumer<M> {
         Ok(unsafe { value.assume_init() })
     }
 
+    /// Copies the next message out as a plain value, and waits for it as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::pop`]; [`Error::BufferLen`] if the message has not the value's size.
+    #[inline]
+    pub fn pop_value<T: Plain>(&mut self, wait: Wait) -> Result<T, Error> {
+        until_done(self, 0, wait, Self::try_pop_value)
+    }
+
     /// Waits until there is a message. Another consumer may be faster to take it.
     ///
     /// # Errors

@@ -256,6 +256,18 @@ impl<M: Memory> Producer<M> {
         Ok(())
     }
 
+    /// Copies a plain value in as a message, and waits for room as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Producer::push`].
+    #[inline]
+    pub fn push_value<T: Plain>(&mut self, value: &T, wait: Wait) -> Result<(), Error> {
+        until_done(self, size_of::<T>(), wait, |producer| {
+            producer.try_push_value(value)
+        })
+    }
+
     /// Copies messages in, the first ones for which there is room, and publishes them at once: the
     /// consumer sees all of them or none. Gives how many; at most as many as together have half of the
     /// capacity and 8 bytes, with 8 to 15 bytes for each beside its length.
@@ -628,6 +640,16 @@ impl<M: Memory> Consumer<M> {
         message.release();
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { value.assume_init() })
+    }
+
+    /// Copies the next message out as a plain value, and waits for it as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::pop`]; [`Error::BufferLen`] if the message has not the value's size.
+    #[inline]
+    pub fn pop_value<T: Plain>(&mut self, wait: Wait) -> Result<T, Error> {
+        until_done(self, 0, wait, Self::try_pop_value)
     }
 
     /// Waits until there is a message.

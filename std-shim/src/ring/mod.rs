@@ -5,7 +5,10 @@
 //! | ring | producers | consumers | carries |
 //! |---|---|---|---|
 //! | [`spsc`] | 1 | 1 | messages of 0 bytes to half of the capacity |
+//! | [`mpsc`] | up to [`MAX_ENDS`] | 1 | the same |
+//! | [`mpmc`] | up to [`MAX_ENDS`] | up to [`MAX_ENDS`] | the same; each goes to one consumer |
 //! | [`items`] | 1 | 1 | plain values of one type: the fastest for small ones |
+//! | [`bytes`] | 1 | 1 | a stream of bytes: [`io::Read`] and [`io::Write`] |
 //!
 //! Parent and child, over a descriptor that the child inherits as its standard input:
 //!
@@ -72,7 +75,7 @@
 //! | `WouldBlock`, `TimedOut` | none, but the errno: `AGAIN`, `TIMEDOUT` | a try, a deadline |
 //! | `InvalidInput` | [`Error::TooLong`], [`Error::BufferLen`], [`AttachError::Capacity`], [`AttachError::Unaligned`] | the text says what is possible |
 //! | `BrokenPipe` | [`Error::Closed`] | nobody will read what is pushed |
-//! | `UnexpectedEof` | [`Error::Closed`] | nobody will push, and all is read |
+//! | `UnexpectedEof` | [`Error::Closed`] | nobody will push, and all is read; reading [`bytes`] gives 0 instead |
 //! | `ConnectionReset` | [`Error::PeerDead`] | the same, but the other side was killed |
 //! | `InvalidData` | [`Error::Corrupt`], the other [`AttachError`]s | not what keeps to the rules |
 //! | `ResourceBusy` | [`AttachError::InUse`] | somebody is there, and alive |
@@ -110,8 +113,11 @@ use crate::event::eventfd::EventFd;
 use crate::memfd::Memfd;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
+pub mod bytes;
 pub mod items;
 mod messages;
+pub mod mpmc;
+pub mod mpsc;
 pub mod spsc;
 
 /// Maps the memfd of a ring, whoever made it, if its length is sealed: for `attach_memory`.
