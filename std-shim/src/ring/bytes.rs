@@ -20,7 +20,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use super::messages::handle;
+use super::messages::{handle, peers, set_event};
 use super::*;
 
 pub use linipc_core::ring::bytes::{Claim, Peek};
@@ -66,6 +66,9 @@ handle! {
 }
 
 impl<M: Memory> Producer<M> {
+    peers!();
+    set_event!();
+
     /// The bytes of room.
     ///
     /// # Errors
@@ -186,6 +189,9 @@ impl<M: Memory> io::Write for Producer<M> {
 }
 
 impl<M: Memory> Consumer<M> {
+    peers!();
+    set_event!();
+
     /// The bytes that are waiting.
     ///
     /// # Errors

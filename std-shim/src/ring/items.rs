@@ -19,7 +19,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use super::messages::handle;
+use super::messages::{handle, peers, set_event};
 use super::*;
 
 pub use linipc_core::ring::items::{Claim, Peek};
@@ -63,6 +63,9 @@ handle! {
 }
 
 impl<T: Plain, M: Memory> Producer<T, M> {
+    peers!();
+    set_event!();
+
     /// The items for which there is room.
     ///
     /// # Errors
@@ -197,6 +200,9 @@ impl<T: Plain, M: Memory> Producer<T, M> {
     reason = "it asks the other side, and may fail"
 )]
 impl<T: Plain, M: Memory> Consumer<T, M> {
+    peers!();
+    set_event!();
+
     /// How many items there are.
     ///
     /// # Errors

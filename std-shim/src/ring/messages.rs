@@ -87,26 +87,41 @@ macro_rules! handle {
             pub fn counters(&mut self) -> Counters {
                 self.0.counters()
             }
-
-            /// Who is on the other side.
-            pub fn peers(&self) -> Peers {
-                self.0.peers()
-            }
-
-            /// What to write to when the other side has armed and is to be woken. Who shares it can
-            /// make writing to it wait for ever: do without if the other side is a stranger.
-            pub fn set_event(&mut self, event: EventFd) {
-                self.0.set_event(event.into());
-            }
         }
     };
 }
 pub(super) use handle;
 
+/// A method of a handle that meets one other side.
+macro_rules! peers {
+    () => {
+        /// Who is on the other side.
+        pub fn peers(&self) -> Peers {
+            self.0.peers()
+        }
+    };
+}
+pub(super) use peers;
+
+/// A method of a handle that wakes those who have armed.
+macro_rules! set_event {
+    () => {
+        /// What to write to when the other side has armed and is to be woken. Who shares it can
+        /// make writing to it wait for ever: do without if the other side is a stranger.
+        pub fn set_event(&mut self, event: EventFd) {
+            self.0.set_event(event.into());
+        }
+    };
+}
+pub(super) use set_event;
+
 /// What a producer does.
 macro_rules! produce {
     ($ring:ident) => {
         impl<M: Memory> Producer<M> {
+            peers!();
+            set_event!();
+
             /// The length of the longest message: half of the capacity.
             #[inline]
             pub fn max_message(&self) -> usize {
@@ -252,6 +267,8 @@ pub(super) use produce;
 macro_rules! consume {
     ($ring:ident) => {
         impl<M: Memory> Consumer<M> {
+            peers!();
+
             /// The length of the longest message: half of the capacity.
             #[inline]
             pub fn max_message(&self) -> usize {

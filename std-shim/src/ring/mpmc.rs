@@ -17,7 +17,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use super::messages::{consume, create, handle};
+use super::messages::{consume, create, handle, peers, set_event};
 use super::*;
 
 pub use super::mpsc::Producer;
@@ -33,6 +33,8 @@ handle! {
 consume!(mpmc);
 
 impl<M: Memory> Consumer<M> {
+    set_event!();
+
     /// Takes up to `most` messages at once, at least one; or those that were taken before and not
     /// released. They are released together.
     ///

@@ -27,7 +27,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use super::messages::{consume, create, handle, produce};
+use super::messages::{consume, create, handle, peers, produce, set_event};
 use super::*;
 
 pub use linipc_core::ring::mpsc::{Batch, Claim, Message, Messages, Peek};
@@ -72,6 +72,8 @@ impl<M: Memory> Producer<M> {
 }
 
 impl<M: Memory> Consumer<M> {
+    set_event!();
+
     /// Begins a batch: messages that are released together.
     #[inline]
     pub fn batch(&mut self) -> Messages<'_, M> {

@@ -32,7 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use super::messages::{consume, create, handle, produce};
+use super::messages::{consume, create, handle, peers, produce, set_event};
 use super::*;
 
 pub use linipc_core::ring::spsc::{Batch, Claim, Message, Messages, Peek};
@@ -61,6 +61,8 @@ impl<M: Memory> Producer<M> {
 }
 
 impl<M: Memory> Consumer<M> {
+    set_event!();
+
     /// Begins a batch: messages that are released together.
     #[inline]
     pub fn batch(&mut self) -> Messages<'_, M> {
