@@ -655,6 +655,109 @@ mod many {
     }
 }
 
+mod broadcast {
+    use std::io::ErrorKind;
+
+    use linipc::event::eventfd::EventFd;
+    use linipc::ring::broadcast::{self, Consumer, Producer};
+    use linipc::ring::{AttachError, Error, Peers};
+
+    use super::{PATIENCE, attach_error, kind_and_inner};
+    use crate::isolated;
+    use crate::support::{Peer, eventually, peer};
+
+    #[test]
+    fn each_of_three_consumers_gets_all() {
+        isolated!(|| {
+            const MESSAGES: u64 = 10_000;
+            let memfd = broadcast::create(1 << 20).unwrap(); // room for all of them
+            let mut producer = Producer::attach(&memfd).unwrap();
+            let attached = EventFd::new(0).unwrap();
+            let children = [(); 3].map(|()| {
+                peer(|| {
+                    let mut consumer = Consumer::attach(&memfd).unwrap();
+                    attached.add(1).unwrap();
+                    for n in 0..MESSAGES {
+                        assert_eq!(consumer.pop_value_deadline::<u64>(PATIENCE).unwrap(), n);
+                    }
+                    let end = (ErrorKind::UnexpectedEof, Some(Error::Closed));
+                    assert_eq!(kind_and_inner(consumer.pop_vec()), end);
+                })
+            });
+            let mut ready = 0;
+            while ready < 3 {
+                ready += attached.take_deadline(PATIENCE).unwrap();
+            }
+            for n in 0..MESSAGES {
+                producer.push_value(&n).unwrap();
+            }
+            drop(producer);
+            children.into_iter().for_each(Peer::join);
+        });
+    }
+
+    #[test]
+    fn who_is_overtaken_learns_by_how_many() {
+        isolated!(|| {
+            let memfd = broadcast::create(64).unwrap();
+            let mut producer = Producer::attach(&memfd).unwrap();
+            let mut consumer = Consumer::attach(&memfd).unwrap();
+            assert_eq!(
+                consumer.try_pop_vec().unwrap_err().kind(),
+                ErrorKind::WouldBlock
+            );
+            for n in 0..1000_u64 {
+                producer.push_value(&n).unwrap();
+            }
+            let (kind, inner) = kind_and_inner(consumer.pop_vec());
+            let Some(Error::Missed { messages }) = inner else {
+                panic!("{inner:?}");
+            };
+            assert_eq!(kind, ErrorKind::Other);
+            assert!(messages > 900);
+            for n in messages..1000 {
+                assert_eq!(consumer.try_pop_value::<u64>().unwrap(), n);
+            }
+            assert_eq!(consumer.counters().lost, messages);
+            assert_eq!(producer.counters().messages, 1000);
+            let too_long = (ErrorKind::InvalidInput, Some(Error::TooLong { max: 32 }));
+            assert_eq!(kind_and_inner(producer.push(&[0; 33])), too_long);
+            assert_eq!(kind_and_inner(producer.claim(33)), too_long);
+        });
+    }
+
+    #[test]
+    fn a_killed_producer_is_reported_after_its_messages() {
+        isolated!(|| {
+            let memfd = broadcast::create(1024).unwrap();
+            let mut consumers = [(); 2].map(|()| Consumer::attach(&memfd).unwrap());
+            let child = peer(|| {
+                let mut producer = Producer::attach(&memfd).unwrap();
+                let mut batch = producer.batch();
+                batch.try_push(b"one").unwrap();
+                batch.try_push(b"two").unwrap();
+                batch.commit();
+                loop {
+                    std::thread::park();
+                }
+            });
+            eventually("they are there", || consumers[0].try_peek().is_ok());
+            child.kill();
+            for consumer in &mut consumers {
+                assert_eq!(consumer.pop_vec().unwrap(), b"one");
+                assert_eq!(consumer.pop_vec().unwrap(), b"two");
+                let dead = (ErrorKind::ConnectionReset, Some(Error::PeerDead));
+                assert_eq!(kind_and_inner(consumer.pop_vec()), dead);
+                assert_eq!(consumer.peers(), Peers::Dead);
+            }
+            let _next = Producer::attach(&memfd).unwrap();
+            let in_use = attach_error(Producer::attach(&memfd));
+            assert_eq!(in_use.0, ErrorKind::ResourceBusy);
+            assert!(matches!(in_use.1, AttachError::InUse { .. }));
+        });
+    }
+}
+
 mod items {
     use std::io::ErrorKind;
     use std::time::Duration;

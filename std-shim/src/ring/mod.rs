@@ -7,6 +7,7 @@
 //! | [`spsc`] | 1 | 1 | messages of 0 bytes to half of the capacity |
 //! | [`mpsc`] | up to [`MAX_ENDS`] | 1 | the same |
 //! | [`mpmc`] | up to [`MAX_ENDS`] | up to [`MAX_ENDS`] | the same; each goes to one consumer |
+//! | [`broadcast`] | 1 | any number | the same; each consumer gets all, or learns how many it missed |
 //! | [`items`] | 1 | 1 | plain values of one type: the fastest for small ones |
 //! | [`bytes`] | 1 | 1 | a stream of bytes: [`io::Read`] and [`io::Write`] |
 //!
@@ -113,6 +114,7 @@ use crate::event::eventfd::EventFd;
 use crate::memfd::Memfd;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
+pub mod broadcast;
 pub mod bytes;
 pub mod items;
 mod messages;
