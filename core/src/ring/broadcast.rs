@@ -86,7 +86,6 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::end::{Side, Slot};
-use super::identity::me;
 use super::record::{HEADER, NUMBER, number_of, numbered, numbered_len, size};
 use super::wait::{self, End, Waiter};
 use super::{AttachError, Counters, Error, Kind, Memory, Peers, Ring, Wait};
@@ -171,7 +170,7 @@ impl<M: Memory> Producer<M> {
     /// - [`AttachError::Corrupt`]: no peer that keeps to the rules wrote this.
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Broadcast, 0)?;
-        let slot = ring.header().producers.enter(1, me()?)?;
+        let slot = ring.enter(|header| (&header.producers, &header.consumers), 1)?;
         let mut producer = Self {
             ring,
             tail: 0,
@@ -434,6 +433,16 @@ impl<M: Memory> Consumer<M> {
         self.ring.header().producers.peers(1)
     }
 
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
+    }
+
     /// Copies the next message out; gives its length.
     ///
     /// # Errors
@@ -501,6 +510,21 @@ impl<M: Memory> Consumer<M> {
         self.advance(len);
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { value.assume_init() })
+    }
+
+    /// Copies the next message out as a plain value, and waits for it as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::pop`]; [`Error::BufferLen`] if the message has not the value's size.
+    #[inline]
+    pub fn pop_value<T: Plain>(&mut self, wait: Wait) -> Result<T, Error> {
+        match self.try_pop_value() {
+            Err(Error::Empty) => {}
+            done => return done,
+        }
+        self.wait(wait)?;
+        self.try_pop_value()
     }
 
     /// Waits until there is a message, or it was overwritten.

@@ -107,6 +107,16 @@ impl<M: Memory> Producer<M> {
         self.0.peers()
     }
 
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        self.0.wait_peer(wait)
+    }
+
     /// Writes as many of the bytes as there is room for; gives their number, at least 1 if there
     /// are any.
     ///
@@ -216,6 +226,16 @@ impl<M: Memory> Consumer<M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.0.peers()
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        self.0.wait_peer(wait)
     }
 
     /// Reads as many bytes as there are and `buf` holds; gives their number, at least 1 if `buf`

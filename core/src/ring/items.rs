@@ -66,7 +66,6 @@ use core::mem::MaybeUninit;
 use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
-use super::identity::me;
 use super::wait::{self, End, Waiter};
 use super::{
     AttachError, Counters, Error, Header, Kind, MAX_CAPACITY, MIN_CAPACITY, Memory, Peers,
@@ -185,7 +184,9 @@ impl<T: Plain, M: Memory> Producer<T, M> {
     /// - [`AttachError::Corrupt`]: no peer that keeps to the rules wrote this.
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let items = Items::<T, M>::open(memory)?;
-        let slot = items.ring.header().producers.enter(1, me()?)?;
+        let slot = items
+            .ring
+            .enter(|header| (&header.producers, &header.consumers), 1)?;
         // Relaxed: (E3) orders the producers.
         let tail = items.ring.header().tail.position.load(Ordering::Relaxed);
         // INVARIANT: No items. Dropped, and so left, if what follows fails.
@@ -223,6 +224,16 @@ impl<T: Plain, M: Memory> Producer<T, M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.items.ring.header().consumers.peers(1)
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
     }
 
     /// Copies an item in, if there is room.
@@ -407,7 +418,9 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
     /// Those of [`Producer::attach`], with the sides exchanged.
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let items = Items::<T, M>::open(memory)?;
-        let slot = items.ring.header().consumers.enter(1, me()?)?;
+        let slot = items
+            .ring
+            .enter(|header| (&header.consumers, &header.producers), 1)?;
         // Relaxed: (E3) orders the consumers.
         let head = items.ring.header().head.position.load(Ordering::Relaxed);
         // INVARIANT: No items. Dropped, and so left, if what follows fails.
@@ -449,6 +462,16 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.items.ring.header().producers.peers(1)
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
     }
 
     /// Copies the next item out.

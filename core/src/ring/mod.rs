@@ -114,6 +114,7 @@ pub(crate) mod turn;
 mod wait;
 
 use self::end::{Side, Slot};
+use self::identity::me;
 use self::turn::Turn;
 use self::wait::Waiter;
 
@@ -505,6 +506,19 @@ impl<M: Memory> Ring<M> {
     #[inline(always)]
     pub(crate) fn max(&self) -> u64 {
         self.max
+    }
+
+    /// Takes a slot of the first of two sides, and wakes the second one, which may wait for that.
+    pub(crate) fn enter(
+        &self,
+        of: fn(&Header) -> (&Side, &Side),
+        limit: usize,
+    ) -> Result<Slot, AttachError> {
+        let (here, there) = of(self.header());
+        let slot = here.enter(limit, me()?)?;
+        // (R1) is (E3).
+        self.waiter.ring(there);
+        Ok(slot)
     }
 
     /// The side's counters, with what this handle has done.

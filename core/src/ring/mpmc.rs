@@ -81,7 +81,6 @@ use core::mem::MaybeUninit;
 use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
-use super::identity::me;
 use super::mpsc::{Patience, is_abandoned};
 use super::record::{Holder, State, decode, encode, size};
 use super::wait::{self, End, Waiter, until_done};
@@ -158,7 +157,7 @@ impl<M: Memory> Consumer<M> {
     /// - The others of [`Producer::attach`].
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Mpmc, 0)?;
-        let slot = ring.header().consumers.enter(ENDS, me()?)?;
+        let slot = ring.enter(|header| (&header.consumers, &header.producers), ENDS)?;
         Ok(Self {
             ring,
             held: (0, 0),
@@ -188,6 +187,16 @@ impl<M: Memory> Consumer<M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.ring.header().producers.peers(ENDS)
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
     }
 
     /// Copies the next message out; gives its length.

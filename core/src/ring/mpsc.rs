@@ -99,7 +99,6 @@ use core::mem::{self, MaybeUninit};
 use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
-use super::identity::me;
 use super::record::{HEADER, Holder, State, committed, committed_len, decode, encode, size};
 use super::wait::{self, End, Waiter, until_done};
 use super::{AttachError, Counters, Error, Kind, Memory, Peers, Ring, Trust, Wait, kind_of};
@@ -165,7 +164,7 @@ impl<M: Memory> Producer<M> {
             _ => (Kind::Mpsc, 1),
         };
         let ring = Ring::open(memory, kind, 0)?;
-        let slot = ring.header().producers.enter(ENDS, me()?)?;
+        let slot = ring.enter(|header| (&header.producers, &header.consumers), ENDS)?;
         let mut producer = Self {
             ring,
             head: 0,
@@ -209,6 +208,16 @@ impl<M: Memory> Producer<M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.ring.header().consumers.peers(self.consumers)
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
     }
 
     /// Copies a message in, if there is room.
@@ -543,7 +552,7 @@ impl<M: Memory> Consumer<M> {
     /// - The others of [`Producer::attach`].
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Mpsc, 0)?;
-        let slot = ring.header().consumers.enter(1, me()?)?;
+        let slot = ring.enter(|header| (&header.consumers, &header.producers), 1)?;
         // Dropped, and so left, if what follows fails.
         let mut consumer = Self {
             ring,
@@ -581,6 +590,16 @@ impl<M: Memory> Consumer<M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.ring.header().producers.peers(ENDS)
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
     }
 
     /// Copies the next message out; gives its length.

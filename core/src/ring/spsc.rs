@@ -69,7 +69,6 @@ use core::mem::MaybeUninit;
 use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
-use super::identity::me;
 use super::record::{HEADER, committed, committed_len, size};
 use super::wait::{self, End, Waiter};
 use super::{AttachError, Counters, Error, Kind, MIN_CAPACITY, Memory, Peers, Ring, Trust, Wait};
@@ -135,7 +134,7 @@ impl<M: Memory> Producer<M> {
     /// - [`AttachError::Corrupt`]: no peer that keeps to the rules wrote this.
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Spsc, 0)?;
-        let slot = ring.header().producers.enter(1, me()?)?;
+        let slot = ring.enter(|header| (&header.producers, &header.consumers), 1)?;
         let mut producer = Self {
             ring,
             tail: 0,
@@ -202,6 +201,16 @@ impl<M: Memory> Producer<M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.ring.header().consumers.peers(1)
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
     }
 
     /// Copies a message in, if there is room.
@@ -460,7 +469,7 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Producer::attach`], with the sides exchanged.
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Spsc, 0)?;
-        let slot = ring.header().consumers.enter(1, me()?)?;
+        let slot = ring.enter(|header| (&header.consumers, &header.producers), 1)?;
         // Dropped, and so left, if what follows fails.
         let mut consumer = Self {
             ring,
@@ -496,6 +505,16 @@ impl<M: Memory> Consumer<M> {
     /// Who is on the other side.
     pub fn peers(&self) -> Peers {
         self.ring.header().producers.peers(1)
+    }
+
+    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TimedOut`]: nobody came until the deadline of `wait`.
+    /// - [`Error::System`]: `INTR`, a signal was caught during a sleep.
+    pub fn wait_peer(&mut self, wait: Wait) -> Result<(), Error> {
+        wait::wait_peer(self, wait)
     }
 
     /// Copies the next message out; gives its length.

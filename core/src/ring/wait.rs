@@ -220,6 +220,34 @@ pub(crate) fn until_done<E: End, T>(
     }
 }
 
+/// Waits until somebody is on the other side.
+pub(crate) fn wait_peer(end: &mut impl End, how: Wait) -> Result<(), Error> {
+    wait(&mut ForPeer(end), 0, how)
+}
+
+/// An end that waits for a peer, and for nothing that a peer does.
+struct ForPeer<'e, E>(&'e mut E);
+
+impl<E: End> End for ForPeer<'_, E> {
+    fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
+        let (there, limit) = self.0.there();
+        Ok(there.peers(limit) == Peers::Alive)
+    }
+
+    fn waiter(&mut self) -> &mut Waiter {
+        self.0.waiter()
+    }
+
+    fn here(&self) -> &Side {
+        self.0.here()
+    }
+
+    /// None of those who are there now: their death is no end of the wait.
+    fn there(&self) -> (&Side, usize) {
+        (self.0.there().0, 0)
+    }
+}
+
 /// Prepares for a wait for the eventfd: `true` if there is nothing yet, so that it will be written.
 pub(crate) fn arm(end: &mut impl End, need: usize) -> Result<bool, Error> {
     // (W1), (W2), (W3), with a poll in place of the sleep.

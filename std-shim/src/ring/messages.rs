@@ -99,6 +99,25 @@ macro_rules! peers {
         pub fn peers(&self) -> Peers {
             self.0.peers()
         }
+
+        /// Waits until somebody is on the other side: a new one, if the last has left or died.
+        ///
+        /// # Errors
+        ///
+        /// None in practice.
+        pub fn wait_peer(&mut self) -> io::Result<()> {
+            self.wait_peer_deadline(Deadline::NEVER)
+        }
+
+        /// The same, until a deadline.
+        ///
+        /// # Errors
+        ///
+        /// `TimedOut`: nobody came.
+        pub fn wait_peer_deadline(&mut self, deadline: impl Into<Deadline>) -> io::Result<()> {
+            let wait = until(deadline);
+            retry(|| self.0.wait_peer(wait)).map_err(io_error)
+        }
     };
 }
 pub(super) use peers;
