@@ -199,7 +199,7 @@ impl Effect {
 
 /// Whether to wait until a death is noticed, which takes a while, at this step.
 fn waits(steps: usize) -> bool {
-    steps % 16 == 0
+    steps.is_multiple_of(16)
 }
 
 /// Kills a producer at every step of `push`, while nobody waits.

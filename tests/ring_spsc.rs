@@ -600,7 +600,6 @@ fn a_dead_producer_is_seen_after_all_was_drained() {
                 }
                 let mut claim = producer.try_claim(20).unwrap();
                 claim.write(0, b"unfinished").unwrap();
-                std::mem::forget(claim);
                 std::mem::forget(producer);
             });
             assert_eq!(consumer.peers(), Peers::Alive);
@@ -705,7 +704,6 @@ fn a_new_producer_goes_on_in_place_of_a_dead_one() {
                 // As much as there is room for, but never published.
                 let mut batch = producer.batch();
                 while batch.try_push(&[0xff; 16]).is_ok() {}
-                std::mem::forget(batch);
                 std::mem::forget(producer);
             })
             .kill();
@@ -735,7 +733,6 @@ fn a_new_consumer_goes_on_in_place_of_a_dead_one() {
                 let mut batch = consumer.batch();
                 batch.try_next().unwrap();
                 batch.try_next().unwrap();
-                std::mem::forget(batch);
                 std::mem::forget(consumer);
             })
             .kill();
