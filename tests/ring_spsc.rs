@@ -1089,6 +1089,35 @@ fn who_waits_for_a_peer_that_never_comes_has_a_deadline() {
 }
 
 #[test]
+fn who_has_seen_the_end_can_wait_for_a_new_peer() {
+    isolated!(|| {
+        let fd = ring(4096);
+        let mut consumer = consumer(&fd);
+        let soon = Wait::SLEEP.timeout(Duration::from_millis(5));
+        assert_eq!(consumer.wait_peer(soon), Err(Error::TimedOut));
+        producer(&fd).try_push(b"first").unwrap();
+        assert_eq!(pop(&mut consumer).unwrap(), b"first");
+        assert_eq!(pop(&mut consumer), Err(Error::Closed));
+        assert_eq!(consumer.wait_peer(soon), Err(Error::TimedOut));
+        let killed = mortal(|_| std::mem::forget(producer(&fd)));
+        consumer.wait_peer(patiently(Wait::SLEEP)).unwrap();
+        killed.kill();
+        assert_eq!(consumer.wait_peer(soon), Err(Error::TimedOut));
+        let new = peer(|| {
+            // The other one sleeps, so that it has to be woken.
+            until_asleep(std::os::unix::process::parent_id() as i32);
+            let mut producer = producer(&fd);
+            producer.try_push(b"second").unwrap();
+            producer.wait_peer(patiently(Wait::SLEEP)).unwrap();
+        });
+        consumer.wait_peer(patiently(Wait::SLEEP)).unwrap();
+        let message = next(&mut consumer, patiently(Wait::SLEEP));
+        assert_eq!(message.unwrap(), b"second");
+        new.join();
+    });
+}
+
+#[test]
 fn an_expired_deadline_still_takes_what_is_there() {
     let (mut producer, mut consumer) = both(64);
     for wait in WAITS {
@@ -1408,6 +1437,9 @@ fn only_a_sleeper_costs_a_system_call() {
         let pushed = Phase::new();
         let writer = peer(|| {
             let mut producer = producer(&fd);
+            // Attaching woke it.
+            sleep(Duration::from_millis(5));
+            until_asleep(sleeper.pid());
             forbid_calls();
             producer.try_push(b"wakes").unwrap();
             pushed.reach(1);

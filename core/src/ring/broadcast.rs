@@ -433,7 +433,8 @@ impl<M: Memory> Consumer<M> {
         self.ring.header().producers.peers(1)
     }
 
-    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    /// Waits until somebody is on the other side (a new one, if the last has left or died), or there is
+    /// something to read, of one that has left again.
     ///
     /// # Errors
     ///
@@ -902,6 +903,8 @@ impl<M: Memory> Peek<'_, M> {
 }
 
 impl<M: Memory> End for Consumer<M> {
+    const IS_CONSUMER: bool = true;
+
     fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
         // (C1), (C4)
         let word = self.ring.cells.word(self.at).load(Ordering::Acquire);

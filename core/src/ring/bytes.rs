@@ -228,7 +228,8 @@ impl<M: Memory> Consumer<M> {
         self.0.peers()
     }
 
-    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    /// Waits until somebody is on the other side (a new one, if the last has left or died), or there is
+    /// something to read, of one that has left again.
     ///
     /// # Errors
     ///

@@ -464,7 +464,8 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
         self.items.ring.header().producers.peers(1)
     }
 
-    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    /// Waits until somebody is on the other side (a new one, if the last has left or died), or there is
+    /// something to read, of one that has left again.
     ///
     /// # Errors
     ///
@@ -912,6 +913,8 @@ impl<T: Plain, M: Memory> Peek<'_, T, M> {
 }
 
 impl<T: Plain, M: Memory> End for Producer<T, M> {
+    const IS_CONSUMER: bool = false;
+
     fn is_ready(&mut self, need: usize) -> Result<bool, Error> {
         if need > self.capacity() {
             return Err(Error::TooLong {
@@ -942,6 +945,8 @@ impl<T: Plain, M: Memory> End for Producer<T, M> {
 }
 
 impl<T: Plain, M: Memory> End for Consumer<T, M> {
+    const IS_CONSUMER: bool = true;
+
     fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
         match self.refill() {
             Ok(()) => Ok(true),

@@ -189,7 +189,8 @@ impl<M: Memory> Consumer<M> {
         self.ring.header().producers.peers(ENDS)
     }
 
-    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    /// Waits until somebody is on the other side (a new one, if the last has left or died), or there is
+    /// something to read, of one that has left again.
     ///
     /// # Errors
     ///
@@ -667,6 +668,8 @@ impl<M: Memory> Messages<'_, M> {
 }
 
 impl<M: Memory> End for Consumer<M> {
+    const IS_CONSUMER: bool = true;
+
     fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
         if self.held.0 != self.held.1 || self.may_be_something() {
             return Ok(true);

@@ -592,7 +592,8 @@ impl<M: Memory> Consumer<M> {
         self.ring.header().producers.peers(ENDS)
     }
 
-    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    /// Waits until somebody is on the other side (a new one, if the last has left or died), or there is
+    /// something to read, of one that has left again.
     ///
     /// # Errors
     ///
@@ -1093,6 +1094,8 @@ impl<M: Memory> Messages<'_, M> {
 }
 
 impl<M: Memory> End for Producer<M> {
+    const IS_CONSUMER: bool = false;
+
     fn is_ready(&mut self, need: usize) -> Result<bool, Error> {
         if need as u64 > self.ring.max() {
             return Err(self.too_long());
@@ -1121,6 +1124,8 @@ impl<M: Memory> End for Producer<M> {
 }
 
 impl<M: Memory> End for Consumer<M> {
+    const IS_CONSUMER: bool = true;
+
     fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
         match self.find(self.head) {
             Ok(_) => Ok(true),

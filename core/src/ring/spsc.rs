@@ -507,7 +507,8 @@ impl<M: Memory> Consumer<M> {
         self.ring.header().producers.peers(1)
     }
 
-    /// Waits until somebody is on the other side: a new one, if the last has left or died.
+    /// Waits until somebody is on the other side (a new one, if the last has left or died), or there is
+    /// something to read, of one that has left again.
     ///
     /// # Errors
     ///
@@ -1081,6 +1082,8 @@ impl<M: Memory> Messages<'_, M> {
 }
 
 impl<M: Memory> End for Producer<M> {
+    const IS_CONSUMER: bool = false;
+
     fn is_ready(&mut self, need: usize) -> Result<bool, Error> {
         let needed = self.needed(0, need)?;
         match self.look_for_room(needed) {
@@ -1104,6 +1107,8 @@ impl<M: Memory> End for Producer<M> {
 }
 
 impl<M: Memory> End for Consumer<M> {
+    const IS_CONSUMER: bool = true;
+
     fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
         match self.observe(self.head) {
             Ok(_) => Ok(true),

@@ -161,8 +161,13 @@ impl Waiter {
 
     #[cold]
     fn wake(&self, there: &Side) {
+        // Who has armed stays so until somebody who has its event comes.
+        let whom = match self.event {
+            Some(_) => ASLEEP | ARMED,
+            None => ASLEEP,
+        };
         // Relaxed: nothing is published by it; the sleeper looks at the ring again.
-        let bits = there.bell.0.fetch_and(!(ASLEEP | ARMED), Ordering::Relaxed);
+        let bits = there.bell.0.fetch_and(!whom, Ordering::Relaxed) & whom;
         there.bell.0.fetch_add(RING, Ordering::Relaxed);
         if bits & ASLEEP != 0 {
             wake(&there.bell.0);
@@ -179,6 +184,9 @@ impl Waiter {
 
 /// One end of a ring, as far as waiting knows it.
 pub(crate) trait End {
+    /// Whether it waits for messages, and not for room.
+    const IS_CONSUMER: bool;
+
     /// Whether that for which the end waits is there: a message, or so many bytes of room. An error
     /// ends the wait too.
     fn is_ready(&mut self, need: usize) -> Result<bool, Error>;
@@ -220,18 +228,22 @@ pub(crate) fn until_done<E: End, T>(
     }
 }
 
-/// Waits until somebody is on the other side.
+/// Waits until somebody is on the other side. A consumer's wait also ends when there is a message, since
+/// who sent it may have left again.
 pub(crate) fn wait_peer(end: &mut impl End, how: Wait) -> Result<(), Error> {
     wait(&mut ForPeer(end), 0, how)
 }
 
-/// An end that waits for a peer, and for nothing that a peer does.
+/// An end that waits for a peer.
 struct ForPeer<'e, E>(&'e mut E);
 
 impl<E: End> End for ForPeer<'_, E> {
+    const IS_CONSUMER: bool = E::IS_CONSUMER;
+
     fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
         let (there, limit) = self.0.there();
-        Ok(there.peers(limit) == Peers::Alive)
+        let is_there = there.peers(limit) == Peers::Alive;
+        Ok(is_there || E::IS_CONSUMER && self.0.is_ready(0) == Ok(true))
     }
 
     fn waiter(&mut self) -> &mut Waiter {

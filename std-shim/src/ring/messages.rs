@@ -100,7 +100,8 @@ macro_rules! peers {
             self.0.peers()
         }
 
-        /// Waits until somebody is on the other side: a new one, if the last has left or died.
+        /// Waits until somebody is on the other side: a new one, if the last has left or died. For a
+        /// consumer also something to read is enough, of one that has left again.
         ///
         /// # Errors
         ///
