@@ -1,16 +1,14 @@
 //! How fast is `linipc_core::ring`?
 
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use linipc_core::ring::spsc::{Consumer, Producer};
-use linipc_core::ring::{self, Error, Kind, Trusted, Wait, items};
+use linipc_core::ring::{self, Error, Kind, Trusted, Wait, broadcast, items, mpmc, mpsc};
 use linipc_core::shared::SharedBytes;
 
 use crate::channel::{
     Channel, ReceiveBatch, ReceiveInPlace, Receiver, SendBatch, SendInPlace, Sender,
 };
-use crate::hand::{self, Hand};
 
 type Memory = SharedBytes<'static>;
 
@@ -283,188 +281,97 @@ impl<const N: usize> ReceiveBatch<N> for ItemsReceiver<N> {
     }
 }
 
-// Many producers, one consumer.
+// Many producers, one consumer; and many of both.
 
-#[derive(Debug)]
-pub(crate) struct Mpsc<const N: usize>(Hand<N>);
+/// Defines a contestant over a module of the ring with the shape of `spsc`.
+macro_rules! many {
+    ($channel:ident, $sender:ident, $receiver:ident, $module:ident, $kind:ident) => {
+        #[derive(Debug)]
+        pub(crate) struct $channel<const N: usize>(Memory);
 
-#[derive(Debug)]
-pub(crate) struct MpscSender<const N: usize>(hand::Sender<N>);
+        #[derive(Debug)]
+        pub(crate) struct $sender<const N: usize>($module::Producer<Memory>);
 
-#[derive(Debug)]
-pub(crate) struct MpscReceiver<const N: usize>(hand::Receiver<N>);
+        #[derive(Debug)]
+        pub(crate) struct $receiver<const N: usize>($module::Consumer<Memory>);
 
-impl<const N: usize> Channel for Mpsc<N> {
-    type Sender = MpscSender<N>;
-    type Receiver = MpscReceiver<N>;
+        impl<const N: usize> Channel for $channel<N> {
+            type Sender = $sender<N>;
+            type Receiver = $receiver<N>;
 
-    fn create(memory: SharedBytes<'static>, slots: usize) -> Self {
-        Self(Hand::create(memory, slots))
-    }
+            fn create(memory: Memory, slots: usize) -> Self {
+                Self(create::<N>(memory, Kind::$kind, slots))
+            }
 
-    fn sender(&self) -> MpscSender<N> {
-        MpscSender(self.0.sender())
-    }
+            fn sender(&self) -> $sender<N> {
+                $sender($module::Producer::attach(self.0).unwrap())
+            }
 
-    fn receiver(&self) -> MpscReceiver<N> {
-        MpscReceiver(self.0.receiver())
-    }
+            fn receiver(&self) -> $receiver<N> {
+                $receiver($module::Consumer::attach(self.0).unwrap())
+            }
+        }
+
+        impl<const N: usize> Sender for $sender<N> {
+            #[inline]
+            fn send(&mut self, message: &[u8]) {
+                let message: &[u8; N] = message.try_into().unwrap();
+                spin(|| self.0.try_push_value(message));
+            }
+        }
+
+        impl<const N: usize> Receiver for $receiver<N> {
+            #[inline]
+            fn receive(&mut self, into: &mut [u8]) -> usize {
+                spin(|| self.0.try_pop(into))
+            }
+        }
+    };
 }
 
-impl<const N: usize> Sender for MpscSender<N> {
-    #[inline]
-    fn send(&mut self, message: &[u8]) {
-        self.0.send(message);
-    }
-}
-
-impl<const N: usize> Receiver for MpscReceiver<N> {
-    #[inline]
-    fn receive(&mut self, into: &mut [u8]) -> usize {
-        self.0.receive(into)
-    }
-}
-
-// Many producers, many consumers.
-
-#[derive(Debug)]
-pub(crate) struct Mpmc<const N: usize>(Hand<N>);
-
-#[derive(Debug)]
-pub(crate) struct MpmcSender<const N: usize>(hand::Sender<N>);
-
-#[derive(Debug)]
-pub(crate) struct MpmcReceiver<const N: usize>(hand::Receiver<N>);
-
-impl<const N: usize> Channel for Mpmc<N> {
-    type Sender = MpmcSender<N>;
-    type Receiver = MpmcReceiver<N>;
-
-    fn create(memory: SharedBytes<'static>, slots: usize) -> Self {
-        Self(Hand::create(memory, slots))
-    }
-
-    fn sender(&self) -> MpmcSender<N> {
-        MpmcSender(self.0.sender())
-    }
-
-    fn receiver(&self) -> MpmcReceiver<N> {
-        MpmcReceiver(self.0.receiver())
-    }
-}
-
-impl<const N: usize> Sender for MpmcSender<N> {
-    #[inline]
-    fn send(&mut self, message: &[u8]) {
-        self.0.send(message);
-    }
-}
-
-impl<const N: usize> Receiver for MpmcReceiver<N> {
-    #[inline]
-    fn receive(&mut self, into: &mut [u8]) -> usize {
-        self.0.receive(into)
-    }
-}
+many!(Mpsc, MpscSender, MpscReceiver, mpsc, Mpsc);
+many!(Mpmc, MpmcSender, MpmcReceiver, mpmc, Mpmc);
 
 // One producer that never waits, and any number of readers that may lose messages.
 
-const WORDS: usize = 8;
-const STRIDE: usize = 128;
-const FIRST: usize = 256;
+#[derive(Debug)]
+pub(crate) struct Broadcast(Memory);
 
 #[derive(Debug)]
-pub(crate) struct Broadcast {
-    memory: SharedBytes<'static>,
-    slots: u64,
-}
+pub(crate) struct Publisher(broadcast::Producer<Memory>);
 
 #[derive(Debug)]
-pub(crate) struct Publisher {
-    ring: Slots,
-    next: u64,
-}
-
-#[derive(Debug)]
-pub(crate) struct Subscriber {
-    ring: Slots,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Slots {
-    published: &'static AtomicU64,
-    first: *const Slot,
-    slots: u64,
-}
-
-#[derive(Debug)]
-#[repr(C, align(128))]
-struct Slot {
-    turn: AtomicU64,
-    words: [AtomicU64; WORDS],
-}
+pub(crate) struct Subscriber(broadcast::Consumer<Memory>);
 
 impl Broadcast {
-    pub(crate) const MESSAGE: usize = WORDS * 8;
+    pub(crate) const MESSAGE: usize = 64;
 
     pub(crate) fn len(slots: usize) -> usize {
-        FIRST + slots * STRIDE
+        ring::len(Self::capacity(slots)).unwrap()
     }
 
-    pub(crate) fn create(memory: SharedBytes<'static>, slots: usize) -> Self {
-        assert!(slots.is_power_of_two());
-        for slot in 0..slots {
-            let at = FIRST + slot * STRIDE;
-            memory.write(at, &[0; STRIDE]).unwrap();
-        }
-        let slots = slots as u64;
-        Self { memory, slots }
+    fn capacity(slots: usize) -> u64 {
+        (slots * Self::MESSAGE).next_power_of_two() as u64
     }
 
-    fn slots(&self) -> Slots {
-        let slots = self.memory.slice(FIRST, self.slots as usize * STRIDE);
-        Slots {
-            published: self.memory.atomic_u64(0).unwrap(),
-            first: slots.unwrap().as_ptr().cast_const().cast(),
-            slots: self.slots,
-        }
+    pub(crate) fn create(memory: Memory, slots: usize) -> Self {
+        ring::create(memory, Kind::Broadcast, Self::capacity(slots)).unwrap();
+        Self(memory)
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
-        let ring = self.slots();
-        Publisher { ring, next: 0 }
+        Publisher(broadcast::Producer::attach(self.0).unwrap())
     }
 
     pub(crate) fn subscriber(&self) -> Subscriber {
-        let ring = self.slots();
-        Subscriber { ring, next: 0 }
-    }
-}
-
-impl Slots {
-    #[inline]
-    fn slot(&self, number: u64) -> &Slot {
-        let slot = self
-            .first
-            .wrapping_add((number & (self.slots - 1)) as usize);
-        // SAFETY: The memory has that many slots, of atomic integers, and is never unmapped.
-        unsafe { &*slot }
+        Subscriber(broadcast::Consumer::attach(self.0).unwrap())
     }
 }
 
 impl Publisher {
     #[inline]
-    pub(crate) fn publish(&mut self, message: &[u8]) {
-        let slot = self.ring.slot(self.next);
-        slot.turn.store(2 * self.next + 1, Ordering::Relaxed);
-        fence(Ordering::Release);
-        for (word, bytes) in slot.words.iter().zip(message.as_chunks().0) {
-            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        }
-        self.next += 1;
-        slot.turn.store(2 * self.next, Ordering::Release);
-        self.ring.published.store(self.next, Ordering::Release);
+    pub(crate) fn publish(&mut self, message: &[u8; Broadcast::MESSAGE]) {
+        self.0.try_push_value(message).unwrap();
     }
 }
 
@@ -472,22 +379,13 @@ impl Subscriber {
     /// Whether there was a message.
     #[inline]
     pub(crate) fn poll(&mut self, into: &mut [u8]) -> bool {
-        let published = self.ring.published.load(Ordering::Acquire);
-        if published == self.next {
-            return false;
+        loop {
+            match self.0.try_pop(into) {
+                Ok(_) => return true,
+                Err(Error::Missed { .. } | Error::Busy) => {}
+                Err(Error::Empty | Error::Closed) => return false,
+                Err(error) => panic!("{error}"),
+            }
         }
-        if published - self.next >= self.ring.slots {
-            self.next = published - self.ring.slots / 2;
-        }
-        let slot = self.ring.slot(self.next);
-        let turn = 2 * (self.next + 1);
-        let before = slot.turn.load(Ordering::Acquire);
-        for (word, bytes) in slot.words.iter().zip(into.as_chunks_mut().0) {
-            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        }
-        fence(Ordering::Acquire);
-        let good = before == turn && slot.turn.load(Ordering::Relaxed) == turn;
-        self.next += u64::from(good);
-        good
     }
 }

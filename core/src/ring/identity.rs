@@ -38,6 +38,7 @@ pub(crate) fn me() -> Result<u64, Errno> {
 }
 
 /// This process's PID namespace.
+#[allow(clippy::unnecessary_cast, reason = "32 bits on some architectures")]
 fn namespace() -> u64 {
     rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| low(stat.st_ino as u64, NAMESPACE_BITS))
 }

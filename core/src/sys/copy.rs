@@ -24,7 +24,7 @@ macro_rules! prefetch {
             unsafe {
                 core::arch::asm!(
                     concat!($instruction, " [{}]"),
-                    in(reg) at,
+                    in(reg) at.addr(),
                     options(nostack, preserves_flags, nomem),
                 );
             }
