@@ -391,7 +391,7 @@ fn consume(consumer: &mut Consumer<&Guarded>, random: &mut Random, seen: &mut Se
         }
         4..12 => {
             let _ = seen.count(consumer.try_pop_value::<[u32; 5]>());
-            let _ = seen.count(consumer.try_pop_exact(&mut [0_u8; 20]));
+            let _ = seen.count(consumer.try_pop_to(&mut [0_u8; 20]));
             None
         }
         12..32 => {

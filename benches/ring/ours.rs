@@ -82,7 +82,7 @@ impl<const N: usize> Receiver for SpscReceiver<N> {
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> usize {
         let into: &mut [u8; N] = into.try_into().unwrap();
-        spin(|| self.0.try_pop_exact(into));
+        spin(|| self.0.try_pop_to(into));
         N
     }
 }
@@ -258,8 +258,8 @@ impl<const N: usize> Sender for ItemsSender<N> {
 impl<const N: usize> Receiver for ItemsReceiver<N> {
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> usize {
-        let item = spin(|| self.0.try_pop());
-        into.copy_from_slice(&item);
+        let item: &mut [u8; N] = into.try_into().unwrap();
+        spin(|| self.0.try_pop_to(item));
         N
     }
 }

@@ -402,8 +402,12 @@ impl<T: Plain, M: Memory> Producer<T, M> {
         self.tail = self.tail.wrapping_add(n as u64);
         // (P3) The items are visible to (C1).
         header.tail.position.store(self.tail, Ordering::Release);
-        for line in (0..n * size_of::<T>()).step_by(LINE) {
-            ring.cells.prefetch_write_offset(ahead + line);
+        let len = n * size_of::<T>();
+        // Of small items, only the one that enters a line asks for it.
+        if len >= LINE || ahead % LINE < len {
+            for line in (0..len).step_by(LINE) {
+                ring.cells.prefetch_write_offset(ahead + line);
+            }
         }
         // (P4)
         ring.waiter.ring(&header.consumers);
@@ -494,6 +498,24 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
         self.release(1);
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { item.assume_init() })
+    }
+
+    /// Copies the next item into place. Of a large one this is faster than [`Consumer::try_pop`], whose
+    /// result is moved.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_pop`].
+    #[inline]
+    pub fn try_pop_to(&mut self, item: &mut T) -> Result<(), Error> {
+        if self.head == self.tail {
+            self.refill()?;
+        }
+        // (C2)
+        // SAFETY: `item` is borrowed.
+        unsafe { self.items.read(self.head, item, 1) };
+        self.release(1);
+        Ok(())
     }
 
     /// Copies the next item out, and waits for it as `wait` says.

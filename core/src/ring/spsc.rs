@@ -592,7 +592,7 @@ impl<M: Memory> Consumer<M> {
     ///
     /// Those of [`Consumer::try_pop_value`].
     #[inline]
-    pub fn try_pop_exact<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
+    pub fn try_pop_to<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
         // SAFETY: `value` has the size of a `T`, and any bytes are one (`Plain`).
         unsafe { self.pop_exact((&raw mut *value).cast(), size_of::<T>()) }
     }
