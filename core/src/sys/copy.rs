@@ -101,13 +101,14 @@ mod x86_64 {
             // SAFETY: The caller's promise.
             unsafe { copy_lines(from, to, len) };
         } else if len >= 16 {
-            let last = len - 16;
-            let mut done = 0;
-            while done < last {
-                at!(copy16, done);
-                done += 16;
+            at!(copy16, 0);
+            if len > 32 {
+                at!(copy16, 16);
+                at!(copy16, len - 32);
             }
-            at!(copy16, last);
+            if len > 16 {
+                at!(copy16, len - 16);
+            }
         } else if len >= 8 {
             at!(copy8, 0);
             if len > 8 {
@@ -124,7 +125,7 @@ mod x86_64 {
     }
 
     /// Up to this length a copy is made without a call.
-    const SHORT: usize = 128;
+    const SHORT: usize = 64;
 
     /// From this length on `rep movsb` pays for its start.
     const LONG: usize = 4096;
