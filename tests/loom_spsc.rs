@@ -437,6 +437,39 @@ fn a_sleeping_producer_is_told_of_a_death() {
     });
 }
 
+#[test]
+fn who_sleeps_until_there_is_a_peer_is_woken_by_it() {
+    asleep(ALL, |heap, (producer, mut consumer)| {
+        drop(producer);
+        let coming = thread::spawn(move || Producer::attach(heap).unwrap());
+        assert_eq!(consumer.wait_peer(Wait::SLEEP), Ok(()));
+        assert_eq!(consumer.peers(), Peers::Alive);
+        coming.join().unwrap();
+    });
+    asleep(ALL, |heap, (mut producer, consumer)| {
+        drop(consumer);
+        let coming = thread::spawn(move || Consumer::attach(heap).unwrap());
+        assert_eq!(producer.wait_peer(Wait::SLEEP), Ok(()));
+        assert_eq!(producer.peers(), Peers::Alive);
+        coming.join().unwrap();
+    });
+}
+
+#[test]
+fn a_peer_that_left_a_message_has_been_there() {
+    asleep(SOME, |heap, (producer, mut consumer)| {
+        drop(producer);
+        let coming = thread::spawn(move || {
+            let mut producer = Producer::attach(heap).unwrap();
+            producer.try_push_value(&1_u64).unwrap();
+        });
+        assert_eq!(consumer.wait_peer(Wait::SLEEP), Ok(()));
+        assert_eq!(sleep(&mut consumer), Ok(1));
+        assert_eq!(sleep(&mut consumer), Err(Error::Closed));
+        coming.join().unwrap();
+    });
+}
+
 /// `leaving` loses its producer, and another one takes its place, while the consumer drains.
 fn take_over(leaving: fn(Heap, Producer<Heap>)) {
     awake(SOME, move |heap, (mut producer, mut consumer)| {
