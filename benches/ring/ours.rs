@@ -4,7 +4,7 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use linipc_core::ring::spsc::{Consumer, Producer};
-use linipc_core::ring::{self, Error, Kind, Trusted, Wait};
+use linipc_core::ring::{self, Error, Kind, Trusted, Wait, mpmc, mpsc};
 use linipc_core::shared::SharedBytes;
 
 use crate::channel::{
@@ -281,84 +281,90 @@ impl<const N: usize> ReceiveBatch<N> for ItemsReceiver<N> {
 // Many producers, one consumer.
 
 #[derive(Debug)]
-pub(crate) struct Mpsc<const N: usize>(Hand<N>);
+pub(crate) struct Mpsc<const N: usize>(Memory);
 
 #[derive(Debug)]
-pub(crate) struct MpscSender<const N: usize>(hand::Sender<N>);
+pub(crate) struct MpscSender<const N: usize>(mpsc::Producer<Trusted<Memory>>);
 
 #[derive(Debug)]
-pub(crate) struct MpscReceiver<const N: usize>(hand::Receiver<N>);
+pub(crate) struct MpscReceiver<const N: usize>(mpsc::Consumer<Trusted<Memory>>);
 
 impl<const N: usize> Channel for Mpsc<N> {
     type Sender = MpscSender<N>;
     type Receiver = MpscReceiver<N>;
 
-    fn create(memory: SharedBytes<'static>, slots: usize) -> Self {
-        Self(Hand::create(memory, slots))
+    fn create(memory: Memory, slots: usize) -> Self {
+        Self(create::<N>(memory, Kind::Mpsc, slots))
     }
 
     fn sender(&self) -> MpscSender<N> {
-        MpscSender(self.0.sender())
+        MpscSender(mpsc::Producer::attach(trusted(self.0)).unwrap())
     }
 
     fn receiver(&self) -> MpscReceiver<N> {
-        MpscReceiver(self.0.receiver())
+        MpscReceiver(mpsc::Consumer::attach(trusted(self.0)).unwrap())
     }
 }
 
 impl<const N: usize> Sender for MpscSender<N> {
     #[inline]
     fn send(&mut self, message: &[u8]) {
-        self.0.send(message);
+        let message: &[u8; N] = message.try_into().unwrap();
+        spin(|| self.0.try_push_value(message));
     }
 }
 
 impl<const N: usize> Receiver for MpscReceiver<N> {
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> usize {
-        self.0.receive(into)
+        let into: &mut [u8; N] = into.try_into().unwrap();
+        spin(|| self.0.try_pop_exact(into));
+        N
     }
 }
 
 // Many producers, many consumers.
 
 #[derive(Debug)]
-pub(crate) struct Mpmc<const N: usize>(Hand<N>);
+pub(crate) struct Mpmc<const N: usize>(Memory);
 
 #[derive(Debug)]
-pub(crate) struct MpmcSender<const N: usize>(hand::Sender<N>);
+pub(crate) struct MpmcSender<const N: usize>(mpsc::Producer<Trusted<Memory>>);
 
 #[derive(Debug)]
-pub(crate) struct MpmcReceiver<const N: usize>(hand::Receiver<N>);
+pub(crate) struct MpmcReceiver<const N: usize>(mpmc::Consumer<Trusted<Memory>>);
 
 impl<const N: usize> Channel for Mpmc<N> {
     type Sender = MpmcSender<N>;
     type Receiver = MpmcReceiver<N>;
 
-    fn create(memory: SharedBytes<'static>, slots: usize) -> Self {
-        Self(Hand::create(memory, slots))
+    fn create(memory: Memory, slots: usize) -> Self {
+        Self(create::<N>(memory, Kind::Mpmc, slots))
     }
 
     fn sender(&self) -> MpmcSender<N> {
-        MpmcSender(self.0.sender())
+        MpmcSender(mpsc::Producer::attach(trusted(self.0)).unwrap())
     }
 
     fn receiver(&self) -> MpmcReceiver<N> {
-        MpmcReceiver(self.0.receiver())
+        MpmcReceiver(mpmc::Consumer::attach(trusted(self.0)).unwrap())
     }
 }
 
 impl<const N: usize> Sender for MpmcSender<N> {
     #[inline]
     fn send(&mut self, message: &[u8]) {
-        self.0.send(message);
+        let message: &[u8; N] = message.try_into().unwrap();
+        spin(|| self.0.try_push_value(message));
     }
 }
 
 impl<const N: usize> Receiver for MpmcReceiver<N> {
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> usize {
-        self.0.receive(into)
+        let into: &mut [u8; N] = into.try_into().unwrap();
+        spin(|| self.0.try_pop_exact(into));
+        N
     }
 }
 

@@ -256,6 +256,18 @@ impl<M: Memory> Producer<M> {
         Ok(())
     }
 
+    /// Copies a plain value in as a message, and waits for room as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Producer::push`].
+    #[inline]
+    pub fn push_value<T: Plain>(&mut self, value: &T, wait: Wait) -> Result<(), Error> {
+        until_done(self, size_of::<T>(), wait, |producer| {
+            producer.try_push_value(value)
+        })
+    }
+
     /// Copies messages in, the first ones for which there is room, and publishes them at once: the
     /// consumer sees all of them or none. Gives how many; at most as many as together have half of the
     /// capacity and 8 bytes, with 8 to 15 bytes for each beside its length.
@@ -617,17 +629,47 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`]; [`Error::BufferLen`] if the message has not the value's size.
     #[inline]
     pub fn try_pop_value<T: Plain>(&mut self) -> Result<T, Error> {
-        let message = self.try_peek()?;
-        if message.len() != size_of::<T>() {
-            return Err(Error::BufferLen {
-                message: message.len(),
-            });
-        }
         let mut value = MaybeUninit::<T>::uninit();
-        message.message().copy_to(value.as_mut_ptr().cast());
-        message.release();
+        self.pop_exact(&mut value)?;
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { value.assume_init() })
+    }
+
+    /// Copies the next message out as a plain value, and waits for it as `wait` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::pop`]; [`Error::BufferLen`] if the message has not the value's size.
+    #[inline]
+    pub fn pop_value<T: Plain>(&mut self, wait: Wait) -> Result<T, Error> {
+        match self.try_pop_value() {
+            Err(Error::Empty) => {}
+            done => return done,
+        }
+        self.wait(wait)?;
+        self.try_pop_value()
+    }
+
+    /// Copies the next message into a plain value. Of a large one this is faster than
+    /// [`Consumer::try_pop_value`], whose result is moved.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_pop_value`].
+    #[inline]
+    pub fn try_pop_exact<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
+        let value: *mut T = value;
+        // SAFETY: It stays initialized, since it is written with bytes of a message only, and any are a
+        // `T` (`Plain`).
+        self.pop_exact(unsafe { &mut *value.cast::<MaybeUninit<T>>() })
+    }
+
+    #[inline(always)]
+    fn pop_exact<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
+        let message = self.try_peek()?;
+        message.message().copy_exactly(to)?;
+        message.release();
+        Ok(())
     }
 
     /// Waits until there is a message.
@@ -899,6 +941,19 @@ impl<M: Memory> Batch<'_, M> {
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut claim = self.try_claim(message.len())?;
         claim.fill(message.as_ptr());
+        claim.commit();
+        Ok(())
+    }
+
+    /// Copies one more plain value in as a message, if the batch has room.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Batch::try_push`].
+    #[inline]
+    pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
+        let mut claim = self.try_claim(size_of::<T>())?;
+        claim.fill((&raw const *value).cast());
         claim.commit();
         Ok(())
     }
