@@ -7,7 +7,7 @@ use std::mem::forget;
 
 use linipc_core::ring::mpmc::{Consumer, Producer};
 use linipc_core::ring::{self, Error, Kind, Wait};
-use linipc_core::sync::Heap;
+use linipc_core::sync::{Heap, Left};
 use loom::thread;
 
 const BOUND: usize = 3;
@@ -209,6 +209,24 @@ fn the_turn_of_a_dead_consumer_is_taken_over() {
             },
         );
     }
+}
+
+#[test]
+fn what_a_dead_producer_published_in_its_turn_stays() {
+    model(2, |heap, ([_one, mut two], [mut first, _second])| {
+        heap.kill_producer_in_turn(0, Left::Message);
+        // It may be reclaimed before the tail is behind it.
+        let popping = thread::spawn(move || {
+            let mut message = [0; 8];
+            assert_eq!(first.pop(&mut message, Wait::SLEEP), Ok(0));
+            for number in 1..=3_u64 {
+                assert_eq!(sleep(&mut first), Ok(number));
+            }
+        });
+        push(&mut two, [1, 2, 3]);
+        popping.join().unwrap();
+        assert_eq!(two.free(), Ok(64 - 8));
+    });
 }
 
 #[test]

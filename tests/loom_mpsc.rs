@@ -7,7 +7,7 @@ use std::mem::forget;
 
 use linipc_core::ring::mpsc::{Consumer, Producer};
 use linipc_core::ring::{self, Error, Kind, Wait};
-use linipc_core::sync::Heap;
+use linipc_core::sync::{Heap, Left};
 use loom::thread;
 
 const BOUND: usize = 3;
@@ -46,6 +46,18 @@ fn push(producer: &mut Producer<Heap>, numbers: impl IntoIterator<Item = u64>) {
     }
 }
 
+/// Pushes messages of one word in place.
+fn push_in_place(producer: &mut Producer<Heap>, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        retry(|| {
+            let mut claim = producer.try_claim(8)?;
+            claim.write(0, &number.to_le_bytes())?;
+            claim.commit();
+            Ok(())
+        });
+    }
+}
+
 /// The next message of one word, looking until it is there.
 fn next(consumer: &mut Consumer<Heap>) -> u64 {
     retry(|| consumer.try_pop_value())
@@ -61,7 +73,7 @@ fn sleep(consumer: &mut Consumer<Heap>) -> Result<u64, Error> {
 #[test]
 fn two_producers_push_and_each_message_arrives_once() {
     model(BOUND, |_, ([mut one, mut two], mut consumer)| {
-        let pushing = thread::spawn(move || push(&mut one, [1]));
+        let pushing = thread::spawn(move || push_in_place(&mut one, [1]));
         push(&mut two, [2]);
         let seen = [next(&mut consumer), next(&mut consumer)];
         assert!(matches!(seen, [1, 2] | [2, 1]), "{seen:?}");
@@ -75,7 +87,7 @@ fn two_producers_push_and_each_message_arrives_once() {
 fn each_producers_messages_stay_in_order_over_a_wrap() {
     model(2, |_, ([mut one, mut two], mut consumer)| {
         push(&mut two, [20, 21]);
-        let pushing = thread::spawn(move || push(&mut one, [10, 11]));
+        let pushing = thread::spawn(move || push_in_place(&mut one, [10, 11]));
         let (mut ones, mut twos) = (10, 20);
         for count in 0..5 {
             if count == 2 {
@@ -112,7 +124,7 @@ fn a_batch_is_seen_as_a_whole() {
 
 #[test]
 fn what_is_given_up_holds_nobody_up() {
-    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+    model(2, |_, ([mut one, mut two], mut consumer)| {
         let pushing = thread::spawn(move || {
             if let Ok(mut claim) = one.try_claim(8) {
                 claim.write(0, &[7; 8]).unwrap();
@@ -129,7 +141,7 @@ fn what_is_given_up_holds_nobody_up() {
 
 #[test]
 fn the_claim_of_a_dead_producer_is_skipped() {
-    model(BOUND, |heap, ([mut one, mut two], mut consumer)| {
+    model(2, |heap, ([mut one, mut two], mut consumer)| {
         let dying = thread::spawn(move || {
             if let Ok(mut claim) = one.try_claim(8) {
                 claim.write(0, &[7; 8]).unwrap();
@@ -162,8 +174,8 @@ fn the_message_of_a_producer_that_died_behind_it_is_not_skipped() {
 
 #[test]
 fn the_turn_of_a_dead_producer_is_taken_over() {
-    model(BOUND, |heap, ([_one, mut two], mut consumer)| {
-        let dying = thread::spawn(move || heap.kill_producer_in_turn(0, None));
+    model(2, |heap, ([_one, mut two], mut consumer)| {
+        let dying = thread::spawn(move || heap.kill_producer_in_turn(0, Left::Nothing));
         let other = thread::spawn(move || push(&mut two, [2]));
         assert_eq!(sleep(&mut consumer), Ok(2));
         dying.join().unwrap();
@@ -176,13 +188,46 @@ fn the_turn_of_a_dead_producer_is_taken_over() {
 fn what_a_dead_producer_claimed_in_its_turn_is_claimed_anew() {
     for claimed in [8, 24] {
         model(BOUND, move |heap, ([_one, mut two], mut consumer)| {
-            heap.kill_producer_in_turn(0, Some(claimed));
+            heap.kill_producer_in_turn(0, Left::Claim(claimed));
             let other = thread::spawn(move || push(&mut two, [2]));
             assert_eq!(sleep(&mut consumer), Ok(2));
             other.join().unwrap();
             assert_eq!(consumer.counters().lost, 0);
         });
     }
+}
+
+#[test]
+fn what_a_dead_producer_published_in_its_turn_stays() {
+    model(2, move |heap, ([_one, mut two], mut consumer)| {
+        let dying = thread::spawn(move || heap.kill_producer_in_turn(0, Left::Message));
+        // Before it, or behind.
+        let other = thread::spawn(move || push(&mut two, [2]));
+        let mut message = [0; 8];
+        let lens = [(); 2].map(|()| consumer.pop(&mut message, Wait::SLEEP).unwrap());
+        assert!(matches!(lens, [0, 8] | [8, 0]), "{lens:?}");
+        assert_eq!(u64::from_le_bytes(message), 2);
+        dying.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(consumer.try_pop_value::<u64>(), Err(Error::Empty));
+    });
+}
+
+#[test]
+fn there_is_room_where_a_message_was_read_that_is_still_in_the_turn() {
+    model(BOUND, move |heap, ([_one, mut two], mut consumer)| {
+        heap.kill_producer_in_turn(0, Left::Message);
+        let popping = thread::spawn(move || {
+            assert_eq!(consumer.pop(&mut [], Wait::SLEEP), Ok(0));
+            consumer
+        });
+        let free = two.free().unwrap();
+        assert!(free == 64 - 8 || free == 64 - 16, "{free}");
+        push(&mut two, [2]);
+        let mut consumer = popping.join().unwrap();
+        assert_eq!(consumer.try_pop_value(), Ok(2_u64));
+        assert_eq!(two.free(), Ok(64 - 8));
+    });
 }
 
 #[test]
@@ -210,9 +255,9 @@ fn two_producers_that_sleep_for_room_are_woken() {
 
 #[test]
 fn a_consumer_that_sleeps_is_woken_by_either() {
-    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+    model(2, |_, ([mut one, mut two], mut consumer)| {
         let pushing = thread::spawn(move || push(&mut one, [1]));
-        let other = thread::spawn(move || push(&mut two, [2]));
+        let other = thread::spawn(move || push_in_place(&mut two, [2]));
         let sum = sleep(&mut consumer).unwrap() + sleep(&mut consumer).unwrap();
         assert_eq!(sum, 3);
         pushing.join().unwrap();

@@ -443,6 +443,8 @@ fn whoever_is_killed_at_random_no_message_is_lost_that_was_committed() {
             peer(move || push_until_killed(fd, id, begun, done, stop))
         };
         let read = || peer(|| pop_until_killed(&fd, &reads));
+        // Those who come last are not to find that all others are dead.
+        let holding = (producer(&fd), consumer(&fd));
         let mut writers: Vec<Peer> = (0..ALIVE).map(write).collect();
         let mut readers: Vec<Peer> = (0..ALIVE).map(|_| read()).collect();
         let (mut next, mut killed) = (ALIVE, 0);
@@ -464,6 +466,7 @@ fn whoever_is_killed_at_random_no_message_is_lost_that_was_committed() {
             eventually("somebody gets on", || total() > before);
         }
         stop.set(0, 1);
+        drop(holding);
         for peer in writers.into_iter().chain(readers) {
             peer.join();
         }

@@ -230,8 +230,8 @@ fn worn_ring(place: u64) -> OwnedFd {
 }
 
 /// Kills a producer at every step of `push`: what it pushes is there as a whole or not at all, and
-/// neither another producer nor the consumer is held up.
-fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Region>)) {
+/// neither another producer nor the consumer is held up. Gives how many died with a claim.
+fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Region>)) -> u64 {
     let begin = || {
         let (fd, stage) = (worn_ring(place), Stage::new());
         let (consumer, other) = (consumer(&fd), producer(&fd));
@@ -293,15 +293,31 @@ fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Regio
     let first = effects.iter().position(|effect| *effect > 0).unwrap();
     assert!(first > 0, "no effect at the beginning");
     assert!(effects[first..].iter().all(|effect| *effect == texts.len()));
-    assert!(skipped > 0, "some died with a claim");
+    skipped
 }
 
 #[test]
 fn a_push_is_done_or_not_begun_and_holds_nobody_up() {
     isolated!(|| {
-        kill_producers(64, &[b"one message in flight"], |producer| {
+        let skipped = kill_producers(64, &[b"one message in flight"], |producer| {
             producer.try_push(b"one message in flight").unwrap();
         });
+        assert_eq!(skipped, 0, "short ones are not claimed");
+    });
+}
+
+#[test]
+fn a_claim_is_committed_or_skipped_and_holds_nobody_up() {
+    isolated!(|| {
+        // The record begins 16 bytes before the end.
+        let skipped = kill_producers(256 - 16, &[b"filled in two parts"], |producer| {
+            let mut claim = producer.try_claim(40).unwrap();
+            claim.write(0, b"filled in").unwrap();
+            claim.write(9, b" two parts").unwrap();
+            claim.truncate(19).unwrap();
+            claim.commit();
+        });
+        assert!(skipped > 0);
     });
 }
 
@@ -309,7 +325,7 @@ fn a_push_is_done_or_not_begun_and_holds_nobody_up() {
 fn a_batch_is_pushed_as_a_whole_or_not_at_all_and_holds_nobody_up() {
     isolated!(|| {
         let texts: [&[u8]; 3] = [b"first", b"", b"the third one of it"];
-        kill_producers(256 - 32, &texts, |producer| {
+        let skipped = kill_producers(256 - 32, &texts, |producer| {
             // More than they take.
             let mut batch = producer.try_batch(100).unwrap();
             for text in texts {
@@ -317,6 +333,7 @@ fn a_batch_is_pushed_as_a_whole_or_not_at_all_and_holds_nobody_up() {
             }
             batch.commit();
         });
+        assert!(skipped > 0);
     });
 }
 
@@ -408,6 +425,8 @@ fn producers_killed_at_random_lose_only_what_they_had_not_committed() {
                 peer(move || push_until_killed(fd, id, begun, done, stop)),
             )
         };
+        // Not all are dead while the next one comes.
+        let holding = producer(&fd);
         let mut alive: Vec<(usize, Peer)> = (0..ALIVE).map(&start).collect();
         let mut take = |text: &[u8]| {
             let (id, number) = read(text);
@@ -436,6 +455,7 @@ fn producers_killed_at_random_lose_only_what_they_had_not_committed() {
             alive.push(start(ALIVE + round));
         }
         stop.set(0, 1);
+        drop(holding);
         loop {
             match consumer.pop(&mut buf, patiently(Wait::SPIN_THEN_SLEEP)) {
                 Ok(len) => take(&buf[..len]),

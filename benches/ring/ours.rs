@@ -323,7 +323,9 @@ macro_rules! many {
         impl<const N: usize> Receiver for $receiver<N> {
             #[inline]
             fn receive(&mut self, into: &mut [u8]) -> usize {
-                spin(|| self.0.try_pop(into))
+                let into: &mut [u8; N] = into.try_into().unwrap();
+                spin(|| self.0.try_pop_to(into));
+                N
             }
         }
     };

@@ -7,7 +7,7 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, with};
+pub use model::{Fault, Heap, Left, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -510,19 +510,23 @@ mod model {
             kill(&header.consumers, slot, &header.producers);
         }
 
-        /// The producer in a slot dies in its turn: before it claims, or before it moves the tail behind
-        /// a claim for a message of so many bytes.
-        pub fn kill_producer_in_turn(&self, slot: usize, claimed: Option<u64>) {
+        /// The producer in a slot dies in its turn.
+        pub fn kill_producer_in_turn(&self, slot: usize, left: Left) {
             let header = &self.0.header;
             let holder = holder(&header.producers, slot);
             take_turn(&header.tail.turn, holder, &header.producers);
-            if let Some(len) = claimed {
-                let at = header.tail.position.load(Ordering::Relaxed);
+            let at = header.tail.position.load(Ordering::Relaxed);
+            let left = match left {
+                Left::Nothing => None,
+                Left::Claim(len) => Some((State::Claimed(holder), len)),
+                Left::Message => Some((State::Committed, 0)),
+            };
+            if let Some((state, len)) = left {
                 let cells = &self.0.cells;
                 let end = at + record::size(len);
                 cells.word(end).store(0, Ordering::Relaxed);
-                let claim = record::encode(State::Claimed(holder), len);
-                cells.word(at).store(claim, Ordering::Relaxed);
+                let word = record::encode(state, len);
+                cells.word(at).store(word, Ordering::Release);
             }
             self.kill_producer(slot);
         }
@@ -544,6 +548,17 @@ mod model {
             }
             self.kill_consumer(slot);
         }
+    }
+
+    /// What a producer leaves that dies in its turn.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Left {
+        /// Nothing.
+        Nothing,
+        /// A claim for a message of so many bytes, which is not behind the tail yet.
+        Claim(u64),
+        /// An empty message, behind which the tail is not yet.
+        Message,
     }
 
     fn take_turn(turn: &Turn, holder: Holder, side: &Side) {

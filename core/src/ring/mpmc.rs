@@ -243,15 +243,8 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`]; [`Error::BufferLen`] if the message has not the value's size.
     #[inline]
     pub fn try_pop_value<T: Plain>(&mut self) -> Result<T, Error> {
-        let message = self.try_peek()?;
-        if message.len() != size_of::<T>() {
-            return Err(Error::BufferLen {
-                message: message.len(),
-            });
-        }
         let mut value = MaybeUninit::<T>::uninit();
-        message.message().copy_to(value.as_mut_ptr().cast());
-        message.release();
+        self.pop_exact(&mut value)?;
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { value.assume_init() })
     }
@@ -264,6 +257,28 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     pub fn pop_value<T: Plain>(&mut self, wait: Wait) -> Result<T, Error> {
         until_done(self, 0, wait, Self::try_pop_value)
+    }
+
+    /// Copies the next message into a plain value. Of a large one this is faster than
+    /// [`Consumer::try_pop_value`], whose result is moved.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_pop_value`].
+    #[inline]
+    pub fn try_pop_to<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
+        let value: *mut T = value;
+        // SAFETY: It stays initialized, since it is written with bytes of a message only, and any are a
+        // `T` (`Plain`).
+        self.pop_exact(unsafe { &mut *value.cast::<MaybeUninit<T>>() })
+    }
+
+    #[inline(always)]
+    fn pop_exact<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
+        let message = self.try_peek()?;
+        message.message().copy_exactly(to)?;
+        message.release();
+        Ok(())
     }
 
     /// Waits until there is a message. Another consumer may be faster to take it.

@@ -107,6 +107,9 @@ use crate::sync::{ENDS, Ordering, fence};
 
 pub use super::spsc::Message;
 
+/// A message of up to so many bytes is copied in the turn: that takes hardly longer than to claim it.
+const SHORT: u64 = 128;
+
 /// How far ahead cache lines are asked for: of the tail to write them, of a batch to read them.
 const AHEAD: u64 = 1024;
 
@@ -116,6 +119,8 @@ pub struct Producer<M: Memory> {
     ring: Ring<M>,
     /// How far the consumers were, as last seen.
     head: u64,
+    /// [`SHORT`], or the longest message if that is shorter.
+    short: u64,
     /// How many consumers there may be: with more than one, room is reclaimed by the producers.
     consumers: usize,
     batch: Block,
@@ -166,6 +171,7 @@ impl<M: Memory> Producer<M> {
         let ring = Ring::open(memory, kind, 0)?;
         let slot = ring.enter(|header| (&header.producers, &header.consumers), ENDS)?;
         let mut producer = Self {
+            short: ring.max().min(SHORT),
             ring,
             head: 0,
             consumers,
@@ -231,10 +237,8 @@ impl<M: Memory> Producer<M> {
     /// - [`Error::Corrupt`]: the positions are none.
     #[inline]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
-        let mut claim = self.try_claim(message.len())?;
-        claim.fill(message.as_ptr());
-        claim.commit();
-        Ok(())
+        // SAFETY: `message` is borrowed.
+        unsafe { self.push_from(message.as_ptr(), message.len()) }
     }
 
     /// Copies a message in, and waits for room as `wait` says.
@@ -259,10 +263,8 @@ impl<M: Memory> Producer<M> {
     /// Those of [`Producer::try_push`].
     #[inline]
     pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
-        let mut claim = self.try_claim(size_of::<T>())?;
-        claim.fill((&raw const *value).cast());
-        claim.commit();
-        Ok(())
+        // SAFETY: `value` is borrowed, and has no padding (`Plain`).
+        unsafe { self.push_from((&raw const *value).cast(), size_of::<T>()) }
     }
 
     /// Copies a plain value in as a message, and waits for room as `wait` says.
@@ -383,35 +385,104 @@ impl<M: Memory> Producer<M> {
         }
     }
 
+    /// Pushes a message.
+    ///
+    /// # Safety
+    ///
+    /// `from` is valid for reads of `len` bytes.
+    #[inline(always)]
+    unsafe fn push_from(&mut self, from: *const u8, len: usize) -> Result<(), Error> {
+        if len as u64 > self.short {
+            let mut claim = self.try_claim(len)?;
+            // SAFETY: The caller's promise; so much was claimed.
+            unsafe { claim.fill(from) };
+            claim.commit();
+            return Ok(());
+        }
+        let size = size(len as u64);
+        let at = self.take_turn(size)?;
+        let end = at.wrapping_add(size);
+        let ring = &mut self.ring;
+        // (P3) Relaxed: (P7) publishes it.
+        ring.cells.word(end).store(0, Ordering::Relaxed);
+        // (P6)
+        // SAFETY: The caller's promise; the length is no more than half of any capacity.
+        unsafe { ring.cells.write(at, HEADER as usize, from, len) };
+        let header = committed(len as u64);
+        // (P7) The message, and the header behind it, are visible to (C1).
+        ring.cells.word(at).store(header, Ordering::Release);
+        ring.counted.messages += 1;
+        ring.counted.bytes += len as u64;
+        self.end_turn(end);
+        // (P8)
+        let ring = &self.ring;
+        ring.waiter.ring(&ring.header().consumers);
+        Ok(())
+    }
+
     /// (P1) to (P5): claims a record of `size` bytes, a multiple of 8 and no more than those of the
     /// longest message; gives its position, a multiple of 8.
     #[inline(always)]
     fn claim(&mut self, size: u64) -> Result<u64, Error> {
-        let me = self.slot.holder();
+        let at = self.take_turn(size)?;
+        let end = at.wrapping_add(size);
+        let cells = &self.ring.cells;
+        // (P3) Relaxed: (P5) and (P7) publish it.
+        cells.word(end).store(0, Ordering::Relaxed);
+        let claimed = encode(State::Claimed(self.slot.holder()), size - HEADER);
+        // (P4) Relaxed: it says who is to be waited for, and nothing else until (P5) publishes it.
+        cells.word(at).store(claimed, Ordering::Relaxed);
+        self.end_turn(end);
+        Ok(at)
+    }
+
+    /// (P1), (P2): takes the turn, if there is room for a record of `size` bytes; gives the tail, a
+    /// multiple of 8.
+    #[inline(always)]
+    fn take_turn(&mut self, size: u64) -> Result<u64, Error> {
         let header = self.ring.header();
         // (P1) (T2)
-        header.tail.turn.acquire(me, &header.producers)?;
+        if header
+            .tail
+            .turn
+            .acquire(self.slot.holder(), &header.producers)?
+        {
+            self.inherit();
+        }
         // Relaxed: it is written in turns only.
-        let at = header.tail.position.load(Ordering::Relaxed);
+        let at = self.ring.header().tail.position.load(Ordering::Relaxed);
         // (P2)
         let used = at.wrapping_sub(self.head);
         if used > self.ring.capacity - size - HEADER || at % HEADER != 0 {
             self.make_room(at, size)?;
         }
-        let Self { ring, .. } = self;
-        let tail = &ring.header().tail;
-        let end = at.wrapping_add(size);
-        // (P3) Relaxed: (P5) and (P7) publish it.
-        ring.cells.word(end).store(0, Ordering::Relaxed);
-        let claimed = encode(State::Claimed(me), size - HEADER);
-        // (P4) Relaxed: it says who is to be waited for, and nothing else until (P5) publishes it.
-        ring.cells.word(at).store(claimed, Ordering::Relaxed);
-        // (P5) Who sees the tail sees whose the record is, and the cleared header.
+        Ok(at)
+    }
+
+    /// (P1) Moves the tail behind the message that a dead one published in its turn, if it did.
+    #[cold]
+    fn inherit(&self) {
+        let position = &self.ring.header().tail.position;
+        // Relaxed: it is written in turns only.
+        let at = position.load(Ordering::Relaxed);
+        // Relaxed: (T3) shows what the dead one wrote, and consumers write no other length.
+        let word = self.ring.cells.word(at).load(Ordering::Relaxed);
+        match decode(word, self.ring.max()) {
+            None | Some((State::Empty | State::Claimed(_), _)) => {}
+            // (P5)
+            Some((_, len)) => position.store(at.wrapping_add(size(len)), Ordering::Release),
+        }
+    }
+
+    /// (P5)
+    #[inline(always)]
+    fn end_turn(&self, end: u64) {
+        let tail = &self.ring.header().tail;
+        // (P5) Who sees the tail sees whose the record before it is, and the cleared header.
         tail.position.store(end, Ordering::Release);
         // (T1)
         tail.turn.release();
-        ring.cells.prefetch_write(end.wrapping_add(AHEAD));
-        Ok(at)
+        self.ring.cells.prefetch_write(end.wrapping_add(AHEAD));
     }
 
     /// (P2) in our turn, which is over if there is no room.
@@ -477,11 +548,15 @@ impl<M: Memory> Producer<M> {
     fn room(&self, enough: u64) -> Result<u64, Error> {
         let mut head = self.reclaim(enough)?;
         for _ in 0..LOOKS {
-            // Relaxed: (P2) shows the tail as it was when the head was there, or later.
+            // Relaxed: (P2) shows the tail as it was when the head was there, less one message, or later.
             let tail = self.ring.header().tail.position.load(Ordering::Relaxed);
             let used = tail.wrapping_sub(head);
             if used <= self.ring.capacity {
                 return Ok(self.ring.capacity - used);
+            }
+            // A message is read, and (P5) is still to come.
+            if used.wrapping_neg() <= size(self.short) {
+                return Ok(self.ring.capacity);
             }
             // The tail may have gone on with the head while we did not look.
             let now = self.reclaim(enough)?;
@@ -649,15 +724,8 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`]; [`Error::BufferLen`] if the message has not the value's size.
     #[inline]
     pub fn try_pop_value<T: Plain>(&mut self) -> Result<T, Error> {
-        let message = self.try_peek()?;
-        if message.len() != size_of::<T>() {
-            return Err(Error::BufferLen {
-                message: message.len(),
-            });
-        }
         let mut value = MaybeUninit::<T>::uninit();
-        message.message().copy_to(value.as_mut_ptr().cast());
-        message.release();
+        self.pop_exact(&mut value)?;
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { value.assume_init() })
     }
@@ -670,6 +738,28 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     pub fn pop_value<T: Plain>(&mut self, wait: Wait) -> Result<T, Error> {
         until_done(self, 0, wait, Self::try_pop_value)
+    }
+
+    /// Copies the next message into a plain value. Of a large one this is faster than
+    /// [`Consumer::try_pop_value`], whose result is moved.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_pop_value`].
+    #[inline]
+    pub fn try_pop_to<T: Plain>(&mut self, value: &mut T) -> Result<(), Error> {
+        let value: *mut T = value;
+        // SAFETY: It stays initialized, since it is written with bytes of a message only, and any are a
+        // `T` (`Plain`).
+        self.pop_exact(unsafe { &mut *value.cast::<MaybeUninit<T>>() })
+    }
+
+    #[inline(always)]
+    fn pop_exact<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
+        let message = self.try_peek()?;
+        message.message().copy_exactly(to)?;
+        message.release();
+        Ok(())
     }
 
     /// Waits until there is a message.
@@ -848,11 +938,14 @@ impl<M: Memory> Claim<'_, M> {
     }
 
     /// (P6) Copies all of the message in.
+    ///
+    /// # Safety
+    ///
+    /// `from` is valid for reads of so many bytes.
     #[inline(always)]
-    fn fill(&mut self, from: *const u8) {
+    unsafe fn fill(&mut self, from: *const u8) {
         let cells = &self.producer.ring.cells;
-        // SAFETY: The callers claimed the length of what they fill it with, which is no more than half
-        // of the capacity (`try_claim`).
+        // SAFETY: The caller's promise; the length is no more than half of the capacity (`try_claim`).
         unsafe { cells.write(self.at, HEADER as usize, from, self.len as usize) };
     }
 
@@ -940,7 +1033,22 @@ impl<M: Memory> Batch<'_, M> {
     #[inline]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut claim = self.try_claim(message.len())?;
-        claim.fill(message.as_ptr());
+        // SAFETY: `message` is borrowed, and so much was claimed.
+        unsafe { claim.fill(message.as_ptr()) };
+        claim.commit();
+        Ok(())
+    }
+
+    /// Copies one more plain value in as a message, if the batch has room.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Batch::try_push`].
+    #[inline]
+    pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
+        let mut claim = self.try_claim(size_of::<T>())?;
+        // SAFETY: `value` is borrowed, has no padding (`Plain`), and so much was claimed.
+        unsafe { claim.fill((&raw const *value).cast()) };
         claim.commit();
         Ok(())
     }

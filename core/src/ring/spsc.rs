@@ -968,6 +968,21 @@ impl<'c, M: Memory> Message<'c, M> {
         unsafe { core::slice::from_raw_parts(start, self.len as usize) }
     }
 
+    /// (C3) Copies all of the message out, if it is as long as a value.
+    #[inline(always)]
+    pub(super) fn copy_exactly<T: Plain>(&self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
+        let len = size_of::<T>();
+        if self.len != len as u64 {
+            return Err(Error::BufferLen {
+                message: self.len(),
+            });
+        }
+        let (cells, to) = (&self.ring.cells, to.as_mut_ptr().cast());
+        // SAFETY: `to` has the value's size, which is the message's length; (C2).
+        unsafe { cells.read(self.at, HEADER as usize, to, len) };
+        Ok(())
+    }
+
     /// (C3) Copies all of the message out.
     #[inline(always)]
     pub(super) fn copy_to(&self, to: *mut u8) {

@@ -49,15 +49,16 @@ impl Turn {
         self.0.store(NOBODY, Ordering::Relaxed);
     }
 
-    /// Waits a little for the turn, which belongs to those of a side; it is ours until released.
+    /// Waits a little for the turn, which belongs to those of a side; it is ours until released. Says whether
+    /// it was taken over from a dead one.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`]: it is another one's who is alive.
     #[inline(always)]
-    pub(crate) fn acquire(&self, me: Holder, side: &Side) -> Result<(), Error> {
+    pub(crate) fn acquire(&self, me: Holder, side: &Side) -> Result<bool, Error> {
         if self.exchange(NOBODY, me) {
-            Ok(())
+            Ok(false)
         } else {
             self.wait(me, side)
         }
@@ -72,7 +73,7 @@ impl Turn {
     }
 
     #[cold]
-    fn wait(&self, me: Holder, side: &Side) -> Result<(), Error> {
+    fn wait(&self, me: Holder, side: &Side) -> Result<bool, Error> {
         for look in 0..SPINS + YIELDS {
             if look < SPINS {
                 spin();
@@ -82,7 +83,7 @@ impl Turn {
             }
             // Relaxed: (T2) follows.
             if self.0.load(Ordering::Relaxed) == NOBODY && self.exchange(NOBODY, me) {
-                return Ok(());
+                return Ok(false);
             }
         }
         // Relaxed: (T2) or (T3) follows.
@@ -94,7 +95,7 @@ impl Turn {
         // (T3) Who is gone does nothing more. A word that nobody writes has no holder either.
         let is_free = seen == NOBODY || side.is_gone(holder);
         if is_free && self.exchange(seen, me) {
-            Ok(())
+            Ok(seen != NOBODY)
         } else {
             Err(Error::Busy)
         }
