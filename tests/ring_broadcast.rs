@@ -194,7 +194,7 @@ fn three_consumers_get_all_or_know_exactly_what_they_missed() {
             }
             assert_eq!(producer.counters().messages, MESSAGES);
             drop(producer);
-            readers.map(Peer::join);
+            readers.into_iter().for_each(Peer::join);
             let counted = consumer(&fd).counters();
             assert_eq!(counted.messages + counted.lost, 3 * MESSAGES);
         }
@@ -221,7 +221,7 @@ fn who_keeps_up_misses_nothing() {
         let (mut ahead, mut seen) = (0, 0);
         for number in 0..MESSAGES {
             let message = text(number, MAX);
-            let size = (message.len() + 8 + 7) / 8 * 8;
+            let size = (message.len() + 8).next_multiple_of(8);
             while ahead + size > 1024 / 8 * 7 - 8 {
                 let now = read.word().load(Ordering::Acquire);
                 while seen < now {
@@ -516,7 +516,7 @@ fn all_who_sleep_are_woken() {
             .iter()
             .for_each(|sleeper| until_asleep(sleeper.pid()));
         drop(producer);
-        sleepers.map(Peer::join);
+        sleepers.into_iter().for_each(Peer::join);
     });
 }
 
