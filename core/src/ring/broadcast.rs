@@ -201,6 +201,7 @@ impl<M: Memory> Producer<M> {
             // It may have died in (P5): then the number is that of a message after the mark.
             let after = self.number.wrapping_sub(number_of(word)) & NUMBER;
             self.number = self.number.wrapping_sub(after);
+            self.set_mark(self.mark, self.number);
         }
         let mut used = 0;
         while word != 0 {
@@ -400,8 +401,8 @@ impl<M: Memory> Consumer<M> {
         (self.at, self.number) = (mark, number);
         // So many can be behind the mark's message before there is another mark.
         for _ in 0..step(self.ring.capacity) / HEADER + 2 {
-            // (C1), (C2)
-            let word = self.ring.cells.word(self.at).load(Ordering::Acquire);
+            // Relaxed: no message is read, and (C4) orders the headers.
+            let word = self.ring.cells.word(self.at).load(Ordering::Relaxed);
             let Some(len) = numbered_len(word, self.ring.max(), self.number) else {
                 break;
             };
@@ -670,8 +671,8 @@ impl<M: Memory> Consumer<M> {
             // Relaxed: the number orders it. If it is not this mark's, it is the next one's: then the
             // message here is published, and has another number.
             let is_still = tail.position.load(Ordering::Relaxed) == at;
-            // (C1)
-            let word = self.ring.cells.word(at).load(Ordering::Acquire);
+            // Relaxed: (C4) orders it, and (C1) follows before the message is read.
+            let word = self.ring.cells.word(at).load(Ordering::Relaxed);
             let is_its = word == 0 || numbered_len(word, self.ring.max(), number).is_some();
             if is_still && is_its && !self.is_overwritten(at) {
                 return Ok((at, number));
@@ -906,8 +907,8 @@ impl<M: Memory> End for Consumer<M> {
     const IS_CONSUMER: bool = true;
 
     fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
-        // (C1), (C4)
-        let word = self.ring.cells.word(self.at).load(Ordering::Acquire);
+        // Relaxed: (C4) orders it, and (C1) follows before a message is read.
+        let word = self.ring.cells.word(self.at).load(Ordering::Relaxed);
         if word != 0 || self.is_overwritten(self.at) {
             return Ok(true);
         }
