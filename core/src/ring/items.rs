@@ -733,7 +733,7 @@ impl<T: Plain, M: Memory> Items<T, M> {
     ///
     /// # Safety
     ///
-    /// `from` is valid for reads of `n` items, which are at most [`Items::until_end`].
+    /// `from` is valid for reads of `n` items, which are at most `until_end`.
     #[inline(always)]
     unsafe fn write(&self, index: u64, from: *const T, n: usize) {
         let (place, len) = (self.place(index), n * size_of::<T>());
@@ -745,7 +745,7 @@ impl<T: Plain, M: Memory> Items<T, M> {
     ///
     /// # Safety
     ///
-    /// `to` is valid for writes of `n` items, which are at most [`Items::until_end`].
+    /// `to` is valid for writes of `n` items, which are at most `until_end`.
     #[inline(always)]
     unsafe fn read(&self, index: u64, to: *mut T, n: usize) {
         let (place, len) = (self.place(index), n * size_of::<T>());
@@ -792,7 +792,7 @@ impl<T: Plain, M: Memory> Items<T, M> {
 ///
 /// # Invariants
 ///
-/// There is room for `len` items, which are at most [`Items::until_end`].
+/// There is room for `len` items, which are at most `until_end`.
 #[derive(Debug)]
 #[must_use]
 pub struct Claim<'p, T: Plain, M: Memory> {
@@ -868,7 +868,7 @@ impl<T: Plain, M: Memory> Claim<'_, T, M> {
 ///
 /// # Invariants
 ///
-/// `len` items are published, which are at most [`Items::until_end`].
+/// `len` items are published, which are at most `until_end`.
 #[derive(Debug)]
 #[must_use]
 pub struct Peek<'c, T: Plain, M: Memory> {

@@ -79,7 +79,7 @@
 //!
 //! What the other side writes is copied out, read once, and checked: a hostile peer can make calls
 //! return [`Error::Corrupt`], or wait until their deadline, and nothing else. The memory must stay
-//! mapped under us: [`map`] takes only memory that is sealed against shrinking. [`Trusted`]
+//! mapped under us: [`map()`] takes only memory that is sealed against shrinking. [`Trusted`]
 //! memory also lends slices in place.
 //!
 //! # Limits
