@@ -756,6 +756,26 @@ impl<M: Memory> Consumer<M> {
 
     #[inline(always)]
     fn pop_exact<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
+        let len = size_of::<T>() as u64;
+        // (C1)
+        let word = self.ring.cells.word(self.head).load(Ordering::Acquire);
+        if word != committed(len) || len > self.ring.max() {
+            return self.pop_exact_behind(to);
+        }
+        // (C2) So the place of the next message is known before this one's header is.
+        let message = Message {
+            ring: &self.ring,
+            at: self.head,
+            len,
+        };
+        // (C3)
+        message.copy_exactly(to)?;
+        self.release(self.head.wrapping_add(size(len)), 1, len);
+        Ok(())
+    }
+
+    #[cold]
+    fn pop_exact_behind<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
         let message = self.try_peek()?;
         message.message().copy_exactly(to)?;
         message.release();
