@@ -264,3 +264,20 @@ fn a_consumer_that_sleeps_is_woken_by_either() {
         other.join().unwrap();
     });
 }
+
+#[test]
+fn a_ring_is_not_closed_while_one_comes_before_the_other_leaves() {
+    model(BOUND, |heap, ([first, second], mut consumer)| {
+        drop(first);
+        let handing_over = thread::spawn(move || {
+            // Into the slot of the first one.
+            let mut third = Producer::attach(heap).unwrap();
+            drop(second);
+            push(&mut third, [7]);
+            third
+        });
+        // Neither `Closed` nor anything else.
+        assert_eq!(next(&mut consumer), 7);
+        drop(handing_over.join().unwrap());
+    });
+}

@@ -837,3 +837,30 @@ fn a_hostile_peer_gets_values_and_errors() {
         assert!(popped > 0 && pushed > 0 && corrupt > 0);
     });
 }
+
+#[test]
+fn who_clears_a_claim_away_takes_no_event_from_those_who_armed() {
+    isolated!(|| {
+        let fd = ring(256);
+        let (mut clearing, mut armed) = (consumer(&fd), consumer(&fd));
+        let mut producer = producer(&fd);
+        mortal(|| {
+            let mut producer = self::producer(&fd);
+            std::mem::forget(producer.try_claim(8).unwrap());
+            std::mem::forget(producer);
+        })
+        .kill();
+        let [of_consumers, of_producers] = [(); 2].map(|()| EventFd::new(0).unwrap());
+        producer.set_event(of_consumers.try_clone().unwrap().into());
+        clearing.set_event(of_producers.try_clone().unwrap().into());
+        assert_eq!(armed.arm(), Ok(true));
+        // Long enough to look for the dead.
+        let wait = Wait::SLEEP.timeout(Duration::from_millis(200));
+        assert_eq!(next(&mut clearing, wait), Err(Error::TimedOut));
+        assert_eq!(clearing.counters().lost, 1);
+        producer.try_push(b"for who armed").unwrap();
+        assert_eq!(of_consumers.try_take().unwrap(), 1);
+        assert!(of_producers.try_take().is_err());
+        assert_eq!(pop(&mut armed).unwrap(), b"for who armed");
+    });
+}

@@ -955,6 +955,15 @@ fn a_descriptor_whose_length_may_change_is_refused() {
     let attached = Producer::attach(ring::map(&memfd).unwrap()).map(drop);
     assert_eq!(attached, Err(AttachError::NotARing));
 
+    match memfd::create(c"test", memfd::Flags::HUGETLB) {
+        Ok(huge) => {
+            rustix::fs::ftruncate(&huge, 2 << 20).unwrap();
+            memfd::fcntl_add_seals(&huge, SealFlags::SHRINK | SealFlags::GROW).unwrap();
+            assert_eq!(ring::map(&huge).map(drop), Err(AttachError::Unsealed));
+        }
+        Err(error) => support::skip(&format!("no memfd of huge pages: {error}")),
+    }
+
     let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
     assert_eq!(ring::map(&file).map(drop), Err(AttachError::Unsealed));
 

@@ -84,6 +84,7 @@ use core::mem::MaybeUninit;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::process::{Pid, getpid};
 
 use super::end::{Side, Slot};
 use super::record::{HEADER, NUMBER, number_of, numbered, numbered_len, size};
@@ -156,6 +157,8 @@ pub struct Consumer<M: Memory> {
     at: u64,
     /// The number of the next message.
     number: u64,
+    /// The process that attached it.
+    process: Pid,
 }
 
 impl<M: Memory> Producer<M> {
@@ -382,6 +385,7 @@ impl<M: Memory> Consumer<M> {
             ring,
             at: 0,
             number: 0,
+            process: getpid(),
         };
         for _ in 0..TRIES {
             if consumer.begin()? {
@@ -654,7 +658,7 @@ impl<M: Memory> Consumer<M> {
             return Error::Corrupt;
         }
         (self.at, self.number) = (at, number);
-        self.ring.counted.lost += messages;
+        self.ring.counted.lost = self.ring.counted.lost.wrapping_add(messages);
         Error::Missed { messages }
     }
 
@@ -944,6 +948,9 @@ impl<M: Memory> Drop for Producer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        self.ring.add_counted(|header| &header.head);
+        // Not what a forked child has a copy of.
+        if self.process == getpid() {
+            self.ring.add_counted(|header| &header.head);
+        }
     }
 }

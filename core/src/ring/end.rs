@@ -10,10 +10,8 @@
 //! | (E3) `enter` takes a slot over | (E3) the next `enter` | the generation that belongs to the slot |
 //! | (E4) `enter` stores the generation | (E5) `is_gone` loads it | who has the slot now, and that claims of older ones are void |
 
-use rustix::process::getpid;
-
 use super::AttachError;
-use super::identity::pid_of;
+use super::identity::{is_this, pid_of};
 use super::record::Holder;
 use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout, register};
 
@@ -21,6 +19,9 @@ use crate::sync::{AtomicU32, AtomicU64, ENDS, Ordering, Word, is_alive, layout, 
 const NOBODY: u64 = 0;
 /// The last one in this slot left in order. No identity is so small.
 const CLOSED: u64 = 1;
+
+/// How often a slot may change while somebody tries to enter it.
+const TRIES: u32 = 16;
 
 /// What is known of a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// Whether this process entered it, and did not inherit the handle by fork(2).
     pub(crate) fn is_ours(self) -> bool {
-        pid_of(self.identity) == getpid().as_raw_nonzero().get().unsigned_abs()
+        is_this(self.identity)
     }
 
     /// What claims and turns say of us.
@@ -119,17 +120,20 @@ impl Side {
             self.unreached.store(1, Ordering::Relaxed);
         }
         let mut owner = 0;
-        for (index, slot) in self.slots.iter().enumerate().take(limit) {
-            let old = slot.load(Ordering::Relaxed);
-            if old > CLOSED && is_alive(old) {
-                owner = pid_of(old);
-                continue;
-            }
-            // (E3) Relaxed on failure: somebody else was faster, and the next slot is tried.
-            let taken = slot.compare_exchange(old, me, Ordering::AcqRel, Ordering::Relaxed);
-            if let Err(faster) = taken {
-                owner = pid_of(faster);
-                continue;
+        'slots: for (index, slot) in self.slots.iter().enumerate().take(limit) {
+            // Relaxed: (E3) follows.
+            let mut old = slot.load(Ordering::Relaxed);
+            let mut tries = TRIES;
+            loop {
+                if old > CLOSED && is_alive(old) || tries == 0 {
+                    owner = pid_of(old);
+                    continue 'slots;
+                }
+                // (E3) Relaxed on failure: somebody else was faster, and is judged in turn.
+                match slot.compare_exchange(old, me, Ordering::AcqRel, Ordering::Relaxed) {
+                    Ok(_) => break,
+                    Err(faster) => (old, tries) = (faster, tries - 1),
+                }
             }
             let Some(generation) = self.generations.get(index) else {
                 continue;
@@ -164,6 +168,41 @@ impl Side {
 
     /// Whether somebody was here and everybody left in order. Asks the kernel nothing.
     pub(crate) fn is_closed(&self, limit: usize) -> bool {
+        self.have_all_left(limit) && self.settled(limit, || self.have_all_left(limit)) == Some(true)
+    }
+
+    /// Who is here. Asks the kernel about each that did not leave.
+    pub(crate) fn peers(&self, limit: usize) -> Peers {
+        match self.look(limit) {
+            Peers::Alive => Peers::Alive,
+            // While they come and go, somebody is here.
+            _ => self
+                .settled(limit, || self.look(limit))
+                .unwrap_or(Peers::Alive),
+        }
+    }
+
+    /// What two looks find in the same way, between which nobody entered: then there was a moment at
+    /// which it was so. One look at several slots is none, since who leaves one may follow who enters
+    /// another that was looked at before.
+    fn settled<R: PartialEq>(&self, limit: usize, look: impl Fn() -> R) -> Option<R> {
+        if limit == 1 {
+            return Some(look());
+        }
+        let entered = self.entered(limit);
+        let found = look();
+        (look() == found && self.entered(limit) == entered).then_some(found)
+    }
+
+    /// How often somebody has entered.
+    fn entered(&self, limit: usize) -> u32 {
+        let generations = self.generations.iter().take(limit);
+        // (E5)
+        let generations = generations.map(|generation| generation.load(Ordering::Acquire));
+        generations.fold(0, u32::wrapping_add)
+    }
+
+    fn have_all_left(&self, limit: usize) -> bool {
         let mut closed = false;
         for slot in self.slots.iter().take(limit) {
             // (E2)
@@ -176,8 +215,7 @@ impl Side {
         closed
     }
 
-    /// Who is here. Asks the kernel about each that did not leave.
-    pub(crate) fn peers(&self, limit: usize) -> Peers {
+    fn look(&self, limit: usize) -> Peers {
         let mut peers = Peers::None;
         for slot in self.slots.iter().take(limit) {
             // (E2)

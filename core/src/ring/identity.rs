@@ -3,14 +3,14 @@
 //! ```text
 //!  63              42 41                      28 27                    0
 //!  +-----------------+--------------------------+-----------------------+
-//!  | process id      | inode of the PID         | start time, in ticks  |
-//!  | (at most 2^22)  | namespace, low 14 bits   | of 1/100 s, low 28    |
+//!  | process id      | inodes of the PID and    | start time, in ticks  |
+//!  | (at most 2^22)  | time namespace, 14 bits  | of 1/100 s, low 28    |
 //!  +-----------------+--------------------------+-----------------------+
 //! ```
 //!
 //! With its start time a process that is gone is not mistaken for another one that has its id now,
-//! unless that one was started in the same tick modulo 31 days. A peer of another PID namespace, whose
-//! id means nothing here, counts as alive.
+//! unless that one was started in the same tick modulo 31 days. A peer of another PID or time namespace,
+//! whose numbers mean nothing here, counts as alive.
 
 use rustix::io::Errno;
 use rustix::process::getpid;
@@ -37,10 +37,23 @@ pub(crate) fn me() -> Result<u64, Errno> {
         | low(start, START_BITS))
 }
 
-/// This process's PID namespace.
-#[allow(clippy::unnecessary_cast, reason = "32 bits on some architectures")]
+/// This process's PID namespace, and the time namespace, in which start times are told.
 fn namespace() -> u64 {
-    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| low(stat.st_ino as u64, NAMESPACE_BITS))
+    low(
+        inode("/proc/self/ns/pid").wrapping_add(inode("/proc/self/ns/time").wrapping_mul(31)),
+        NAMESPACE_BITS,
+    )
+}
+
+#[allow(clippy::unnecessary_cast, reason = "32 bits on some architectures")]
+fn inode(path: &str) -> u64 {
+    rustix::fs::stat(path).map_or(0, |stat| stat.st_ino as u64)
+}
+
+/// Whether an identity is this process's.
+pub(crate) fn is_this(identity: u64) -> bool {
+    let pid = getpid().as_raw_nonzero().get().unsigned_abs();
+    pid_of(identity) == pid && low(identity >> START_BITS, NAMESPACE_BITS) == namespace()
 }
 
 /// The process id in an identity.

@@ -405,7 +405,7 @@ impl<T: Plain, M: Memory> Producer<T, M> {
         let len = n * size_of::<T>();
         // Of small items, only the one that enters a line asks for it.
         if len >= LINE || ahead % LINE < len {
-            for line in (0..len).step_by(LINE) {
+            for line in (0..len.min(AHEAD)).step_by(LINE) {
                 ring.cells.prefetch_write_offset(ahead + line);
             }
         }

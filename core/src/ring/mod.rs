@@ -42,9 +42,9 @@
 //!        | consumers: position, second position, counters, turn               |  by consumers
 //!    384 +--------------------------------------------------------------------+
 //!        | producers' side: bell u32 @384, slots u64 × 32 @448, generations   |  by who sleeps,
-//!        | u32 × 32 @704                                                      |  wakes, enters, leaves
+//!        | u32 × 32 @704, unreached u32 @832                                  |  wakes, enters, leaves
 //!    896 +--------------------------------------------------------------------+
-//!        | consumers' side: the same @896, @960, @1216                        |
+//!        | consumers' side: the same @896, @960, @1216, @1344                 |
 //!   1408 +--------------------------------------------------------------------+
 //!        | data: capacity bytes, where records begin                          |  by producers
 //!        +--------------------------------------------------------------------+
@@ -78,7 +78,8 @@
 //! # Trust
 //!
 //! What the other side writes is copied out, read once, and checked: a hostile peer can make calls
-//! return [`Error::Corrupt`], or wait until their deadline, and nothing else. The memory must stay
+//! return [`Error::Corrupt`], or wait until their deadline, and nothing else. An eventfd that it
+//! shares (`set_event`) is the exception: who makes it blocking and fills it stops whoever writes to it. The memory must stay
 //! mapped under us: [`map()`] takes only memory that is sealed against shrinking. [`Trusted`]
 //! memory also lends slices in place.
 //!
@@ -90,6 +91,7 @@ use core::error;
 use core::ffi::CStr;
 use core::fmt;
 
+use linux_raw_sys::general::TMPFS_MAGIC;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
@@ -282,7 +284,7 @@ pub const fn len(capacity: u64) -> Result<usize, AttachError> {
     }
     let len = DATA as u64 + capacity + capacity / 2 + SLACK;
     if len > isize::MAX as u64 {
-        return Err(AttachError::Capacity { nearest: 1 << 29 });
+        return Err(AttachError::Capacity { nearest: 1 << 30 });
     }
     Ok(len as usize)
 }
@@ -387,7 +389,7 @@ fn sealed_memfd(name: &CStr, len: usize) -> Result<OwnedFd, AttachError> {
 /// # Errors
 ///
 /// - [`AttachError::Unsealed`]: somebody could cut it off under the mapping, which would kill us with
-///   `SIGBUS`.
+///   `SIGBUS`. Also of memory of huge pages, which no seal keeps.
 /// - [`AttachError::System`]: what mmap(2) says; `ACCESS` of a descriptor that is not open for
 ///   reading and writing.
 pub fn map(fd: impl AsFd) -> Result<Region, AttachError> {
@@ -395,7 +397,10 @@ pub fn map(fd: impl AsFd) -> Result<Region, AttachError> {
         Err(Errno::INVAL) => SealFlags::empty(),
         seals => seals?,
     };
-    if !seals.contains(SealFlags::SHRINK) {
+    // Of huge pages a hole may find no page to be filled with again, whatever the seals say.
+    let fs = rustix::fs::fstatfs(&fd)?;
+    let is_tmpfs = u32::try_from(fs.f_type) == Ok(TMPFS_MAGIC);
+    if !seals.contains(SealFlags::SHRINK) || !is_tmpfs {
         return Err(AttachError::Unsealed);
     }
     let len = rustix::fs::fstat(&fd)?.st_size;

@@ -448,7 +448,7 @@ impl<M: Memory> Consumer<M> {
         header.head.turn.release();
         if lost > 0 {
             // What was behind the claims is there for the others too.
-            self.ring.waiter.ring(&header.consumers);
+            self.ring.waiter.ring_own(&header.consumers);
         }
         if skipped + lost > 0 {
             // The room of what was aborted can be reclaimed.

@@ -866,6 +866,7 @@ impl<M: Memory> Consumer<M> {
                     let aborted = encode(State::Aborted, len);
                     // Relaxed: whoever reads it comes behind this consumer, by (E3) or (C4).
                     self.ring.cells.word(at).store(aborted, Ordering::Relaxed);
+                    at = at.wrapping_add(size(len));
                 }
                 State::Empty | State::Claimed(_) if is_closed => break Error::Closed,
                 State::Empty | State::Claimed(_) => {

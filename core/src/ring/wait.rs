@@ -159,6 +159,19 @@ impl Waiter {
         }
     }
 
+    /// Wakes those who sleep on our own side. Who has armed there is left to the other side, which has
+    /// their event.
+    #[cold]
+    pub(crate) fn ring_own(&self, here: &Side) {
+        light_fence();
+        // Relaxed, as in `wake`.
+        let bits = here.bell.0.fetch_and(!ASLEEP, Ordering::Relaxed);
+        here.bell.0.fetch_add(RING, Ordering::Relaxed);
+        if bits & ASLEEP != 0 {
+            wake(&here.bell.0);
+        }
+    }
+
     #[cold]
     fn wake(&self, there: &Side) {
         // Who has armed stays so until somebody who has its event comes.
@@ -325,6 +338,7 @@ fn spin_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<bool, 
 }
 
 fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), Error> {
+    let mut looked = sync::now();
     loop {
         // (W1) Relaxed: (W2) orders it.
         let bits = end.here().bell.0.fetch_or(ASLEEP, Ordering::Relaxed) | ASLEEP;
@@ -344,10 +358,16 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
             return Ok(());
         }
         match woken {
-            Ok(()) => {}
-            Err(Errno::TIMEDOUT) if is_last_of_the_dead(end, need)? => return Ok(()),
-            Err(Errno::TIMEDOUT) => {}
+            Ok(()) | Err(Errno::TIMEDOUT) => {}
             Err(error) => return Err(Error::System(error)),
+        }
+        // Also of those whom others wake all the time, for nothing.
+        let now = sync::now();
+        if woken.is_err() || now.saturating_sub(looked) >= LOOK_ASLEEP {
+            looked = now;
+            if is_last_of_the_dead(end, need)? {
+                return Ok(());
+            }
         }
     }
 }

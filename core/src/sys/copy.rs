@@ -253,7 +253,8 @@ mod x86_64 {
             /// As for [`copy`]; there are more than 64 bytes, and the processor has the instructions.
             unsafe fn $name(from: *const u8, to: *mut u8, len: usize) {
                 // SAFETY: The caller's promise: the loop copies 64 bytes at each place before `last`,
-                // and then 64 there.
+                // and then 64 there. What `vzeroupper` clears is nobody's: this runs in a function of
+                // its own that has no vectors, and no call preserves any.
                 unsafe {
                     asm!(
                         "2:",
