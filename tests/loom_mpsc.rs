@@ -281,3 +281,21 @@ fn a_ring_is_not_closed_while_one_comes_before_the_other_leaves() {
         drop(handing_over.join().unwrap());
     });
 }
+
+#[test]
+fn the_turn_of_one_who_has_just_come_is_not_taken() {
+    model(BOUND, |heap, ([one, mut two], mut consumer)| {
+        // Its slot has had another generation.
+        drop(one);
+        let pushing = thread::spawn(move || {
+            let mut producer = Producer::attach(heap).unwrap();
+            push(&mut producer, [1]);
+            producer
+        });
+        push(&mut two, [2]);
+        let _one = pushing.join().unwrap();
+        let mut popped = [(); 2].map(|()| consumer.try_pop_value::<u64>().unwrap());
+        popped.sort_unstable();
+        assert_eq!(popped, [1, 2]);
+    });
+}

@@ -312,7 +312,7 @@ mod model {
     pub(crate) const ENDS: usize = 2;
 
     pub(crate) const SPINS: u32 = 0;
-    pub(crate) const YIELDS: u32 = 2;
+    pub(crate) const YIELDS: u32 = 0;
 
     pub(crate) use loom::thread::yield_now as give_way;
     pub(crate) use loom::thread::yield_now as nap;

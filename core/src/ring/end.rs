@@ -237,11 +237,15 @@ impl Side {
             return true;
         };
         // (E5) If the slot still is the holder's, the identity that is in it by (E3) is visible too.
-        if now.load(Ordering::Acquire) as u16 != holder.generation {
-            return true;
+        let now = now.load(Ordering::Acquire) as u16;
+        match now.wrapping_sub(holder.generation) as i16 {
+            0 => {
+                // (E2)
+                let identity = slot.load(Ordering::Acquire);
+                identity <= CLOSED || !is_alive(identity)
+            }
+            // A later one has the slot; or the holder came so late that (E4) is not visible yet.
+            later => later > 0,
         }
-        // (E2)
-        let identity = slot.load(Ordering::Acquire);
-        identity <= CLOSED || !is_alive(identity)
     }
 }
