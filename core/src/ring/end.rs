@@ -7,7 +7,7 @@
 //! | release | acquire | publishes |
 //! |---|---|---|
 //! | (E1) `leave` stores [`CLOSED`] | (E2) `peers`, `is_closed` load it | all that was done at the ring before |
-//! | (E3) `enter` takes a slot over | (E3) the next `enter` | the generation that belongs to the slot |
+//! | (E1), or the death of who was in a slot | (E3) the next `enter` takes the slot over | the same, and the generation that belongs to the slot |
 //! | (E4) `enter` stores the generation | (E5) `is_gone` loads it | who has the slot now, and that claims of older ones are void |
 
 use super::AttachError;
@@ -130,7 +130,7 @@ impl Side {
                     continue 'slots;
                 }
                 // (E3) Relaxed on failure: somebody else was faster, and is judged in turn.
-                match slot.compare_exchange(old, me, Ordering::AcqRel, Ordering::Relaxed) {
+                match slot.compare_exchange(old, me, Ordering::Acquire, Ordering::Relaxed) {
                     Ok(_) => break,
                     Err(faster) => (old, tries) = (faster, tries - 1),
                 }
