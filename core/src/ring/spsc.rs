@@ -706,8 +706,9 @@ impl<M: Memory> Consumer<M> {
         if !self.ring.header().producers.is_closed(1) {
             return Error::Empty;
         }
-        // (C1) once more, since (E1) comes after all that was published.
-        match self.ring.cells.word(at).load(Ordering::Acquire) {
+        // Once more, since (E1) comes after all that was published. Relaxed: (E2) orders it, and (C1)
+        // follows before anything is read.
+        match self.ring.cells.word(at).load(Ordering::Relaxed) {
             0 => Error::Closed,
             _ => Error::Empty,
         }
