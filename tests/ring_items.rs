@@ -172,6 +172,11 @@ fn as_many_go_as_there_is_room_for() {
     assert_eq!(consumer.try_pop_slice(&mut []), Ok(0));
     assert_eq!(consumer.try_pop(), Err(Error::Empty));
     assert_eq!(consumer.try_pop_slice(&mut [0]), Err(Error::Empty));
+    let mut item = 7;
+    assert_eq!(consumer.try_pop_to(&mut item), Err(Error::Empty));
+    producer.try_push(&5).unwrap();
+    assert_eq!(consumer.try_pop_to(&mut item), Ok(()));
+    assert_eq!(item, 5);
     assert_eq!(producer.try_push_slice(&[0; 5]), Ok(5));
     assert_eq!((producer.free(), consumer.len()), (Ok(3), Ok(5)));
     assert_eq!(producer.try_push_slice(&[1; 5]), Ok(3));
@@ -186,7 +191,7 @@ fn as_many_go_as_there_is_room_for() {
     assert_eq!(consumer.try_pop_slice(&mut to), Ok(8));
     assert_eq!(to[..9], [1, 1, 3, 4, 5, 6, 7, 8, 0]);
     let counted = producer.counters();
-    assert_eq!((counted.messages, counted.bytes), (14, 112));
+    assert_eq!((counted.messages, counted.bytes), (15, 120));
     assert_eq!((counted.refused, counted.lost), (2, 0));
 }
 

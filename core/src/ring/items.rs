@@ -21,6 +21,7 @@
 //! Each side counts items from the beginning of time, and looks at the other side's count only when
 //! what it last saw does not do. So a cache line of indices moves once for all the items that were
 //! published meanwhile, and those of the items are as many as the items need: nothing is beside them.
+//! A producer that finds the ring nearly full lets the consumer make some room first, for one or two µs.
 //! Item `i` is at place `i` modulo the capacity, at that many times the size of an item behind the
 //! beginning of the data. Slices go in two parts where they meet the end.
 //!
@@ -72,11 +73,13 @@ use super::{
     Progress, Ring, Trust, Wait, format, map, nearest_power_of_two, sealed_memfd,
 };
 use crate::shared::variable::Plain;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, spin};
 
 /// How far ahead of the tail cache lines are asked for.
 const AHEAD: usize = 1024;
 const LINE: usize = 64;
+/// How often to pause where the ring is nearly full: for one or two µs.
+const PAUSES: u32 = 32;
 
 /// The bytes of data for so many items, if a ring can have them.
 pub(super) fn size(capacity: u64, item: u64) -> Option<u64> {
@@ -365,6 +368,13 @@ impl<T: Plain, M: Memory> Producer<T, M> {
     #[inline(never)]
     fn make_room(&mut self, n: usize) -> Result<usize, Error> {
         self.refresh()?;
+        // Else both would go in step: at each item one look of ours at the line that the consumer writes.
+        if (1..self.capacity() / 8).contains(&self.room()) {
+            for _ in 0..PAUSES {
+                spin();
+            }
+            self.refresh()?;
+        }
         let room = self.room();
         if room > 0 {
             return Ok(room.min(n));
@@ -488,14 +498,9 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
     /// - [`Error::Corrupt`]: the producer's index is none.
     #[inline]
     pub fn try_pop(&mut self) -> Result<T, Error> {
-        if self.head == self.tail {
-            self.refill()?;
-        }
         let mut item = MaybeUninit::<T>::uninit();
-        // (C2)
         // SAFETY: `item` is ours.
-        unsafe { self.items.read(self.head, item.as_mut_ptr(), 1) };
-        self.release(1);
+        unsafe { self.pop_to(item.as_mut_ptr()) }?;
         // SAFETY: All of its bytes were written, and any bytes are a `T` (`Plain`).
         Ok(unsafe { item.assume_init() })
     }
@@ -508,12 +513,23 @@ impl<T: Plain, M: Memory> Consumer<T, M> {
     /// Those of [`Consumer::try_pop`].
     #[inline]
     pub fn try_pop_to(&mut self, item: &mut T) -> Result<(), Error> {
+        // SAFETY: `item` is borrowed, and any bytes are one (`Plain`).
+        unsafe { self.pop_to(item) }
+    }
+
+    /// (C1) to (C4) for one item.
+    ///
+    /// # Safety
+    ///
+    /// `to` is valid for writes of an item.
+    #[inline(always)]
+    unsafe fn pop_to(&mut self, to: *mut T) -> Result<(), Error> {
         if self.head == self.tail {
             self.refill()?;
         }
         // (C2)
-        // SAFETY: `item` is borrowed.
-        unsafe { self.items.read(self.head, item, 1) };
+        // SAFETY: The caller's promise.
+        unsafe { self.items.read(self.head, to, 1) };
         self.release(1);
         Ok(())
     }
