@@ -19,7 +19,11 @@ pub struct Stage(Region);
 
 impl Stage {
     pub fn new() -> Self {
-        Self(Region::anonymous(4096, Access::READ | Access::WRITE).unwrap())
+        let region = Region::anonymous(4096, Access::READ | Access::WRITE).unwrap();
+        // A process asks once what the processor can copy with. The children inherit the answer, so
+        // that each takes the same steps.
+        region.bytes().write(0, &[0; 256]).unwrap();
+        Self(region)
     }
 
     fn word(&self) -> &AtomicU32 {
