@@ -565,7 +565,8 @@ fn who_is_armed_is_readable() {
         eventually("both are there", || {
             pop(&mut consumer) == Ok(b"not any more".to_vec())
         });
-        assert_eq!(event.try_take().unwrap(), 1);
+        // Twice if we armed again before the second push.
+        assert!(event.try_take().unwrap() <= 2);
         assert_eq!(consumer.arm(), Ok(true));
         phase.advance();
         assert!(is_readable(&event, PATIENCE), "it has closed");
