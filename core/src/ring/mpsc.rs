@@ -14,8 +14,8 @@
 //!
 //! # What it does not
 //!
-//! - Producers claim one after the other: each has the turn for some nanoseconds, without the time of
-//!   the copy. One that is stopped or loses its CPU in its turn holds the others up; their tries
+//! - Producers claim one after the other: each has the turn for some nanoseconds, which include the copy
+//!   of a message of at most 128 bytes, and of no longer one. One that is stopped or loses its CPU in its turn holds the others up; their tries
 //!   fail with [`Error::Busy`].
 //! - The consumer takes messages in the order of the claims. One that is not committed yet holds up those
 //!   behind it. So does a [`Claim`] or [`Batch`] that was forgotten ([`core::mem::forget`]), until its
@@ -35,6 +35,9 @@
 //! | (P7) publishes the record by its header | |
 //! | (P8) wakes a sleeping consumer | |
 //!
+//! A message of at most 128 bytes that is copied in is published in the turn, without (P4): (P3), (P6),
+//! (P7), (P5). Longer ones, and all that are filled in place, are claimed.
+//!
 //! A header is 0, then claimed, then committed or aborted. The consumer steps over what is aborted.
 //! A batch claims one record, which it fills with several that are published with the first one's
 //! header; what it leaves over becomes an aborted record.
@@ -42,7 +45,8 @@
 //! # A dead producer
 //!
 //! It has died in its turn: the next producer takes the turn over (`turn.rs`) and begins at the
-//! tail, which is where it was before (P5), or behind a record that is claimed. Or it has died with a
+//! tail, which is where it was before (P5), or behind a record that is claimed; if a message was published
+//! there already, the next producer first moves the tail behind it. Or it has died with a
 //! claim: the consumer aborts it once (C6) says that it is for good:
 //!
 //! 1. who is in the header is gone,

@@ -56,7 +56,9 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Never sleeps: answers fastest, and takes a CPU. Only with as many CPUs as spinning processes.
+    /// Never sleeps for the other side: answers fastest, and takes a CPU. Only with as many CPUs as
+    /// spinning processes. (Who finds a turn of [`mpsc`](super::mpsc) or [`mpmc`](super::mpmc) taken for
+    /// long naps for a millisecond.)
     pub const SPIN: Self = Self::new(Duration::MAX);
 
     /// Looks for a while, then sleeps: for those who do not know. The while is 100 µs, more than
