@@ -19,10 +19,10 @@ mod real {
     use core::time::Duration;
 
     use rustix::io::Errno;
-    use rustix::thread::{MembarrierCommand, membarrier};
+    use rustix::thread::{MembarrierCommand, futex, membarrier};
     use rustix::time::{ClockId, clock_gettime};
 
-    use crate::futex::{Clock, Deadline, Futex};
+    use crate::futex::{Clock, Deadline, Futex, Timespec};
     use crate::map::Access;
     use crate::ring::{AttachError, DATA, Header, Memory, SLACK};
     use crate::sys::copy::{copy_in, copy_out, prefetch_read, prefetch_write};
@@ -55,22 +55,21 @@ mod real {
         });
     }
 
-    /// Sleeps while the word is `expected`.
-    pub(crate) fn sleep(
-        word: &Word,
-        expected: u32,
-        deadline: Option<Deadline>,
-    ) -> Result<(), Errno> {
-        match Futex::shared(word).wait(expected, deadline) {
+    /// Sleeps while the word is `expected`, for so long at most.
+    #[inline(always)]
+    pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
+        let at_most = Timespec::try_from(at_most).map_err(|_| Errno::INVAL)?;
+        match futex::wait(word, futex::Flags::empty(), expected, Some(&at_most)) {
             Err(Errno::AGAIN) => Ok(()),
             done => done,
         }
     }
 
-    /// Wakes all who sleep on the word.
-    pub(crate) fn wake(word: &Word) {
+    /// Wakes all who sleep on the word, and says how many that were.
+    #[inline(always)]
+    pub(crate) fn wake(word: &Word) -> usize {
         // The memory is mapped, and no lock of the kernel's lives there.
-        let _ = Futex::shared(word).wake(u32::MAX);
+        Futex::shared(word).wake(u32::MAX).unwrap_or(0)
     }
 
     /// Lets [`heavy_fence`]s of all processes reach the threads of this one; whether they do.
@@ -86,6 +85,7 @@ mod real {
 
     /// The fence of those who go to sleep: one in this thread, and one in every thread of every
     /// registered process that runs meanwhile. Whether it could be had.
+    #[inline(always)]
     pub(crate) fn heavy_fence() -> bool {
         fence(Ordering::SeqCst);
         membarrier(MembarrierCommand::GlobalExpedited).is_ok()
@@ -106,20 +106,16 @@ mod real {
 
     /// Whether a deadline has passed.
     pub(crate) fn has_passed(deadline: Deadline) -> bool {
-        left(deadline).is_zero()
+        left(Some(deadline), Duration::MAX).is_zero()
     }
 
-    fn left(deadline: Deadline) -> Duration {
+    /// How long it is until the deadline, or `at_most`.
+    pub(crate) fn left(deadline: Option<Deadline>, at_most: Duration) -> Duration {
+        let Some(deadline) = deadline else {
+            return at_most;
+        };
         let at = Duration::try_from(deadline.at).unwrap_or_default();
-        at.saturating_sub(now_by(deadline.clock))
-    }
-
-    /// A deadline, or the time that is `slice` from now if that is earlier.
-    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Deadline {
-        match deadline {
-            Some(deadline) if left(deadline) < slice => deadline,
-            _ => Deadline::after(Clock::Monotonic, slice),
-        }
+        at.saturating_sub(now_by(deadline.clock)).min(at_most)
     }
 
     /// The header at the beginning of memory that can hold one.
@@ -290,6 +286,7 @@ mod model {
     use self::std::sync::Arc;
     use self::std::vec::Vec;
     use core::cell::Cell;
+    use core::mem;
     use core::ptr::NonNull;
     use core::time::Duration;
 
@@ -297,7 +294,7 @@ mod model {
     use loom::sync::{Condvar, Mutex};
     use rustix::io::Errno;
 
-    use crate::futex::{Clock, Deadline, Timespec};
+    use crate::futex::Deadline;
     use crate::map::Access;
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
@@ -368,16 +365,17 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Word {
         value: AtomicU32,
-        lock: Mutex<()>,
-        sleepers: Condvar,
+        /// How many sleep.
+        sleepers: Mutex<usize>,
+        woken: Condvar,
     }
 
     impl Word {
         pub(crate) fn new(value: u32) -> Self {
             Self {
                 value: AtomicU32::new(value),
-                lock: Mutex::new(()),
-                sleepers: Condvar::new(),
+                sleepers: Mutex::new(0),
+                woken: Condvar::new(),
             }
         }
     }
@@ -392,15 +390,15 @@ mod model {
 
     /// A nap ends by itself; another sleep when it is woken, also by a death, of which a real sleeper
     /// learns when its time is up. So it always says that it is.
-    pub(crate) fn sleep(word: &Word, expected: u32, until: Option<Deadline>) -> Result<(), Errno> {
-        let is_nap = until.is_some_and(|until| until.at.tv_nsec <= NAP);
-        if is_nap || expected & DIED != 0 {
+    pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
+        if at_most <= NAP || expected & DIED != 0 {
             loom::thread::yield_now();
             return Err(Errno::TIMEDOUT);
         }
-        let held = word.lock.lock().unwrap();
+        let mut sleepers = word.sleepers.lock().unwrap();
         if word.load(Ordering::Relaxed) == expected {
-            drop(word.sleepers.wait(held).unwrap());
+            *sleepers += 1;
+            drop(word.woken.wait(sleepers).unwrap());
         }
         Err(Errno::TIMEDOUT)
     }
@@ -408,12 +406,13 @@ mod model {
     /// A bit of the bell: somebody on the other side has died.
     const DIED: u32 = 1 << 31;
 
-    /// Up to so many ns it is a nap.
-    const NAP: i64 = 10_000_000;
+    /// Up to so long it is a nap.
+    const NAP: Duration = Duration::from_millis(10);
 
-    pub(crate) fn wake(word: &Word) {
-        let _held = word.lock.lock().unwrap();
-        word.sleepers.notify_all();
+    pub(crate) fn wake(word: &Word) -> usize {
+        let mut sleepers = word.sleepers.lock().unwrap();
+        word.woken.notify_all();
+        mem::take(&mut sleepers)
     }
 
     pub(crate) fn register() -> bool {
@@ -445,15 +444,8 @@ mod model {
         false
     }
 
-    pub(crate) fn earlier(_: Option<Deadline>, slice: Duration) -> Deadline {
-        let at = Timespec {
-            tv_sec: 0,
-            tv_nsec: slice.subsec_nanos().into(),
-        };
-        Deadline {
-            clock: Clock::Monotonic,
-            at,
-        }
+    pub(crate) fn left(_: Option<Deadline>, at_most: Duration) -> Duration {
+        at_most
     }
 
     macro_rules! layout {
