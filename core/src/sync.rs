@@ -72,6 +72,69 @@ mod real {
         Futex::shared(word).wake(u32::MAX).unwrap_or(0)
     }
 
+    /// Sleeps while the word is `expected`.
+    #[inline(always)]
+    pub(crate) fn sleep_until(
+        word: &Word,
+        expected: u32,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Errno> {
+        match Futex::shared(word).wait(expected, deadline) {
+            Err(Errno::AGAIN) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Wakes one who sleeps on the word.
+    #[inline(always)]
+    pub(crate) fn wake_one(word: &Word) {
+        // The memory is mapped, and no lock of the kernel's lives there.
+        let _ = Futex::shared(word).wake(1);
+    }
+
+    /// Locks a word of which the kernel is the one who knows who waits (`FUTEX_LOCK_PI2`).
+    pub(crate) fn lock_pi(word: &Word, deadline: Option<Deadline>) -> Result<(), Errno> {
+        loop {
+            let at = deadline.as_ref().map(|deadline| &deadline.at);
+            let done = match deadline.map(|deadline| deadline.clock) {
+                Some(Clock::Monotonic) => futex::lock_pi2(word, futex::Flags::empty(), at),
+                // The older call, whose clock is this one.
+                _ => futex::lock_pi(word, futex::Flags::empty(), at),
+            };
+            match done {
+                // The owner is just ending.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// The same, if it is free, or its owner died.
+    pub(crate) fn try_lock_pi(word: &Word) -> Result<bool, Errno> {
+        match futex::trylock_pi(word, futex::Flags::empty()) {
+            Err(Errno::AGAIN) => Ok(false),
+            done => done,
+        }
+    }
+
+    /// Gives it to the one with the highest priority who waits.
+    pub(crate) fn unlock_pi(word: &Word) -> Result<(), Errno> {
+        futex::unlock_pi(word, futex::Flags::empty())
+    }
+
+    pub(crate) use crate::robust::{Node, Thread};
+
+    /// Defines a function that is `const` outside models.
+    macro_rules! const_fn {
+        ($(#[$attribute:meta])* $vis:vis unsafe fn $($rest:tt)*) => {
+            $(#[$attribute])* $vis const unsafe fn $($rest)*
+        };
+        ($(#[$attribute:meta])* $vis:vis fn $($rest:tt)*) => {
+            $(#[$attribute])* $vis const fn $($rest)*
+        };
+    }
+    pub(crate) use const_fn;
+
     /// Lets [`heavy_fence`]s of all processes reach the threads of this one; whether they do.
     pub(crate) fn register() -> bool {
         membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
@@ -401,6 +464,91 @@ mod model {
             drop(word.woken.wait(sleepers).unwrap());
         }
         Err(Errno::TIMEDOUT)
+    }
+
+    pub(crate) fn sleep_until(
+        word: &Word,
+        expected: u32,
+        _: Option<Deadline>,
+    ) -> Result<(), Errno> {
+        let mut sleepers = word.sleepers.lock().unwrap();
+        if word.load(Ordering::Relaxed) == expected {
+            *sleepers += 1;
+            drop(word.woken.wait(sleepers).unwrap());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wake_one(word: &Word) {
+        let mut sleepers = word.sleepers.lock().unwrap();
+        *sleepers = sleepers.saturating_sub(1);
+        word.woken.notify_one();
+    }
+
+    /// The kernel's own locks are not modelled.
+    pub(crate) fn lock_pi(_: &Word, _: Option<Deadline>) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn try_lock_pi(_: &Word) -> Result<bool, Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn unlock_pi(_: &Word) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    macro_rules! const_fn {
+        ($($function:tt)*) => { $($function)* };
+    }
+    pub(crate) use const_fn;
+
+    /// A thread of a model, whose list is in its head.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Thread(pub u32);
+
+    impl Thread {
+        pub(crate) fn id(&self) -> u32 {
+            self.0
+        }
+
+        pub(crate) fn is_forked(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn begin(&self, _: Node) {}
+
+        pub(crate) fn end(&self) {}
+
+        pub(crate) fn insert(&self, _: Node) {}
+
+        pub(crate) fn remove(&self, _: Node) {}
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Node;
+
+    impl Node {
+        pub(crate) unsafe fn of(_: *const u8, _: bool) -> Self {
+            Self
+        }
+
+        pub(crate) fn is_in_list(&self) -> bool {
+            false
+        }
+    }
+
+    /// The owner of a lock word dies: what the kernel does then.
+    pub(crate) fn die(word: &Word, owner: u32) {
+        const WAITERS: u32 = 1 << 31;
+        const OWNER_DIED: u32 = 1 << 30;
+        let dead = |seen| (seen & (OWNER_DIED - 1) == owner).then_some(seen & WAITERS | OWNER_DIED);
+        match word.fetch_update(Ordering::AcqRel, Ordering::Acquire, dead) {
+            Ok(seen) if seen & WAITERS != 0 => wake_one(word),
+            // Between the exchange and the wake.
+            Err(0) => wake_one(word),
+            _ => {}
+        }
     }
 
     /// A bit of the bell: somebody on the other side has died.

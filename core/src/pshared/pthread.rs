@@ -1,0 +1,1 @@
+//! Locks that C programs have too, in the C library's own layout.
