@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use linipc::posix::shm::{OpenOptions, SharedMemory};
 use linipc_core::map::{Access, Region};
-use linipc_core::pshared::mutex::{Guard, Inconsistent, Kind, LockError, Split};
+use linipc_core::pshared::mutex::{Guard, Inconsistent, Kind, LockError, Split, SplitMutex};
 use linipc_core::pshared::pthread::Mutex;
 use linipc_core::pshared::{AttachError, Error};
 use linipc_core::robust::Thread;
@@ -49,23 +49,30 @@ impl Ours {
         }
     }
 
-    fn init(&self, kind: Kind) -> &Mutex {
+    fn init(&self, kind: Kind, inherits: bool) -> Lock<'_> {
         match self {
-            // SAFETY: Only the processes of the test have the memory.
             Self::InPlace(region) => {
-                unsafe { Mutex::init(region.bytes().slice(64, 40).unwrap(), kind) }.unwrap()
+                let bytes = region.bytes().slice(64, 40).unwrap();
+                Lock::InPlace(match inherits {
+                    // SAFETY: Only the processes of the test have the memory.
+                    true => unsafe { Mutex::init_inheriting(bytes, kind) }.unwrap(),
+                    // SAFETY: As above.
+                    false => unsafe { Mutex::init(bytes, kind) }.unwrap(),
+                })
             }
-            Self::Split(split) => split.init(kind),
+            Self::Split(split) if inherits => Lock::Split(split.init_inheriting(kind)),
+            Self::Split(split) => Lock::Split(split.init(kind)),
         }
     }
 
-    fn attach(&self) -> Result<&Mutex, AttachError> {
+    fn attach(&self) -> Result<Lock<'_>, AttachError> {
         match self {
-            // SAFETY: As in `init`.
-            Self::InPlace(region) => unsafe {
-                Mutex::attach(region.bytes().slice(64, 40).unwrap())
-            },
-            Self::Split(split) => split.attach(),
+            Self::InPlace(region) => {
+                let bytes = region.bytes().slice(64, 40).unwrap();
+                // SAFETY: As in `init`.
+                unsafe { Mutex::attach(bytes) }.map(Lock::InPlace)
+            }
+            Self::Split(split) => split.attach().map(Lock::Split),
         }
     }
 
@@ -75,6 +82,28 @@ impl Ours {
             Self::Split(split) => split.bytes(),
         };
         bytes.atomic_u32(COUNTER).unwrap()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Lock<'a> {
+    InPlace(&'a Mutex),
+    Split(SplitMutex<'a>),
+}
+
+impl<'a> Lock<'a> {
+    fn lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        match self {
+            Self::InPlace(mutex) => mutex.lock(thread),
+            Self::Split(mutex) => mutex.lock(thread),
+        }
+    }
+
+    fn try_lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        match self {
+            Self::InPlace(mutex) => mutex.try_lock(thread),
+            Self::Split(mutex) => mutex.try_lock(thread),
+        }
     }
 }
 
@@ -122,7 +151,7 @@ fn kill(mut child: Child) {
 }
 
 /// All that both sides can do to each other at a mutex that is free.
-fn both_sides(program: &str, place: &str, ours: &Ours, mutex: &Mutex) {
+fn both_sides(program: &str, place: &str, ours: &Ours, mutex: Lock<'_>) {
     // Ours is locked for C, and C's for us.
     let guard = mutex.lock(me()).unwrap();
     assert_eq!(c(program, &["try", place]), "EBUSY");
@@ -242,18 +271,11 @@ fn mutexes_made_by_us() {
             for kind in [Kind::Normal, Kind::Recursive, Kind::ErrorCheck] {
                 let object = object();
                 let ours = Ours::new(&object, place);
-                both_sides(program.path(), place, &ours, ours.init(kind));
+                for inherits in [false, true] {
+                    both_sides(program.path(), place, &ours, ours.init(kind, inherits));
+                }
             }
         }
-        let object = object();
-        let ours = Ours::new(&object, PLACES[0]);
-        let Ours::InPlace(region) = &ours else {
-            unreachable!()
-        };
-        // SAFETY: As in `Ours::init`.
-        let mutex =
-            unsafe { Mutex::init_inheriting(region.bytes().slice(64, 40).unwrap(), Kind::Normal) };
-        both_sides(program.path(), PLACES[0], &ours, mutex.unwrap());
     });
 }
 
@@ -264,10 +286,10 @@ fn what_is_not_robust_or_adaptive_is_refused() {
         let program = native_c();
         let object = object();
         let ours = Ours::new(&object, PLACES[0]);
-        assert_eq!(ours.attach().err(), Some(AttachError::NotFound));
+        assert_eq!(ours.attach().map(drop).err(), Some(AttachError::NotFound));
         for kind in ["weak", "adaptive"] {
             c(program.path(), &["init", PLACES[0], kind]);
-            assert_eq!(ours.attach().err(), Some(AttachError::NotFound));
+            assert_eq!(ours.attach().map(drop).err(), Some(AttachError::NotFound));
         }
     });
 }

@@ -122,7 +122,7 @@ mod real {
         futex::unlock_pi(word, futex::Flags::empty())
     }
 
-    pub(crate) use crate::robust::{Node, Thread};
+    pub(crate) use crate::robust::{Node, Thread, is_thread};
 
     /// Defines a function that is `const` outside models.
     macro_rules! const_fn {
@@ -536,6 +536,12 @@ mod model {
         pub(crate) fn is_in_list(&self) -> bool {
             false
         }
+
+        pub(crate) fn forget(&self) {}
+    }
+
+    pub(crate) fn is_thread(_: u32) -> bool {
+        true
     }
 
     /// The owner of a lock word dies: what the kernel does then.
