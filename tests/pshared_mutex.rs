@@ -540,3 +540,39 @@ fn split_maps_whole_pages() {
     assert_eq!(failed(split.attach().unwrap().try_lock(me())), Error::Busy);
     drop(guard);
 }
+
+#[test]
+fn threads_of_one_process_have_a_split_mutex_in_turns() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        let mutex = split.init(Kind::Recursive);
+        let guard = mutex.lock(me()).unwrap();
+        assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                assert_eq!(failed(mutex.lock_deadline(me(), soon())), Error::TimedOut);
+                // Also where somebody has made the shared word free.
+                let word = Region::shared(&file, 0, 4096, Access::READ | Access::WRITE).unwrap();
+                word.bytes()
+                    .atomic_u32(4096 - Split::SHARED)
+                    .unwrap()
+                    .store(0, Relaxed);
+                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                drop(mutex.lock(me()).unwrap());
+            });
+            std::thread::sleep(Duration::from_millis(100));
+            drop(guard);
+            other.join().unwrap();
+            // A thread that ends has it no more.
+            scope
+                .spawn(|| std::mem::forget(mutex.lock(me()).unwrap()))
+                .join()
+                .unwrap();
+        });
+        drop(inconsistent(mutex.try_lock(me())).mark_consistent());
+        drop(mutex.try_lock(me()).unwrap());
+    });
+}

@@ -7,7 +7,7 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, Left, with};
+pub use model::{Fault, Heap, Left, Thread, kill_owner, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -359,6 +359,7 @@ mod model {
 
     use crate::futex::Deadline;
     use crate::map::Access;
+    use crate::pshared::mutex;
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
@@ -544,11 +545,13 @@ mod model {
         true
     }
 
-    /// The owner of a lock word dies: what the kernel does then.
-    pub(crate) fn die(word: &Word, owner: u32) {
+    /// The owner of a mutex dies: what the kernel does then.
+    pub fn kill_owner(mutex: &mutex::Mutex, owner: Thread) {
         const WAITERS: u32 = 1 << 31;
         const OWNER_DIED: u32 = 1 << 30;
-        let dead = |seen| (seen & (OWNER_DIED - 1) == owner).then_some(seen & WAITERS | OWNER_DIED);
+        let dead =
+            |seen| (seen & (OWNER_DIED - 1) == owner.id()).then_some(seen & WAITERS | OWNER_DIED);
+        let word = &mutex.lock;
         match word.fetch_update(Ordering::AcqRel, Ordering::Acquire, dead) {
             Ok(seen) if seen & WAITERS != 0 => wake_one(word),
             // Between the exchange and the wake.

@@ -135,7 +135,7 @@ impl Attributes {
 #[repr(C)]
 #[doc(alias = "pthread_mutex_t")]
 pub struct Mutex {
-    lock: Word,
+    pub(crate) lock: Word,
     count: AtomicU32,
     owner: AtomicU32,
     users: AtomicU32,
