@@ -113,12 +113,18 @@ impl Attributes {
         Self(kind as u32 | ROBUST | SHARED | if inherits { INHERIT } else { 0 })
     }
 
+    const PLAIN: Self = Self::new(Kind::Normal, false);
+
+    #[inline(always)]
     fn check(bits: u32) -> Option<Self> {
-        let kind = bits & !INHERIT;
-        let is_known = kind == ROBUST | SHARED
-            || kind == ROBUST | SHARED | Kind::Recursive as u32
-            || kind == ROBUST | SHARED | Kind::ErrorCheck as u32;
-        is_known.then_some(Self(bits))
+        let kind = (bits & !INHERIT).wrapping_sub(ROBUST | SHARED);
+        (kind <= Kind::ErrorCheck as u32).then_some(Self(bits))
+    }
+
+    /// Whether neither the kernel nor a count has a part in it.
+    #[inline(always)]
+    fn is_plain(self) -> bool {
+        self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN.0
     }
 
     fn inherits(self) -> bool {
@@ -309,7 +315,7 @@ impl Mutex {
     /// # References
     ///
     /// - [pthread_mutex_lock(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_lock.3p.html)
-    #[inline]
+    #[inline(always)]
     #[doc(alias = "pthread_mutex_lock")]
     pub fn lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
         self.acquire(thread, self.attributes()?, How::Wait(None))
@@ -324,7 +330,7 @@ impl Mutex {
     /// # References
     ///
     /// - [pthread_mutex_lock(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_lock.3p.html)
-    #[inline]
+    #[inline(always)]
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
         self.acquire(thread, self.attributes()?, How::Try)
@@ -376,64 +382,107 @@ impl Mutex {
         if thread.is_forked() {
             return Err(Error::Forked.into());
         }
-        let node = self.node(attributes);
-        thread.begin(node);
-        // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
-        let taken =
-            self.lock
-                .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed);
-        let has_died = match taken {
-            Ok(_) => false,
-            Err(seen) => match self.contend(seen, thread, attributes, how) {
-                Ok(Got::Free) => false,
-                Ok(Got::OwnerDied) => true,
-                Ok(Got::Again) => {
-                    thread.end();
-                    return self.guard(thread, attributes);
-                }
-                Err(error) => {
-                    thread.end();
-                    return Err(error.into());
-                }
-            },
-        };
-        // Relaxed: the lock word orders the rest.
-        if self.owner.load(Ordering::Relaxed) == NOT_RECOVERABLE {
-            self.release(thread, attributes);
-            thread.end();
-            return Err(Error::NotRecoverable.into());
+        if !attributes.is_plain() {
+            return self.acquire_slowly(thread, attributes, how);
         }
-        thread.insert(node);
-        if has_died {
-            self.owner.store(INCONSISTENT, Ordering::Relaxed);
-        } else {
-            self.owner.store(thread.id(), Ordering::Relaxed);
-            // The dead one stays counted in place of its successor.
-            let users = self.users.load(Ordering::Relaxed);
-            self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        thread.begin(self.node(Attributes::PLAIN));
+        match self.exchange(thread) {
+            Ok(_) => self.finish(thread, attributes, Got::Free),
+            Err(seen) => self.acquire_contended(seen, thread, attributes, how),
         }
-        self.count.store(1, Ordering::Relaxed);
-        thread.end();
-        self.guard(thread, attributes)
     }
 
     #[inline(always)]
-    fn guard(&self, thread: Thread, attributes: Attributes) -> Result<Guard<'_>, LockError<'_>> {
+    fn exchange(&self, thread: Thread) -> Result<u32, u32> {
+        // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
+        self.lock
+            .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed)
+    }
+
+    #[inline(never)]
+    fn acquire_slowly(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Guard<'_>, LockError<'_>> {
+        thread.begin(self.node(attributes));
+        match self.exchange(thread) {
+            Ok(_) => self.finish(thread, attributes, Got::Free),
+            Err(seen) => self.acquire_contended(seen, thread, attributes, how),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_contended(
+        &self,
+        seen: u32,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Guard<'_>, LockError<'_>> {
+        match self.contend(seen, thread, attributes, how) {
+            Ok(got) => self.finish(thread, attributes, got),
+            Err(error) => {
+                thread.end();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The word says that the mutex is the thread's: does what else belongs to that.
+    #[inline(always)]
+    fn finish(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        got: Got,
+    ) -> Result<Guard<'_>, LockError<'_>> {
         let guard = Guard {
             mutex: self,
             thread,
             attributes,
             claim: None,
         };
-        // Relaxed: of this thread.
-        if self.owner.load(Ordering::Relaxed) == INCONSISTENT {
+        // Relaxed: the lock word orders it, and all that follows.
+        let owner = self.owner.load(Ordering::Relaxed);
+        if got == Got::Again {
+            thread.end();
+            return match owner {
+                INCONSISTENT => Err(LockError::OwnerDied(Inconsistent(guard))),
+                _ => Ok(guard),
+            };
+        }
+        if owner == NOT_RECOVERABLE {
+            mem::forget(guard);
+            return self.give_up(thread, attributes);
+        }
+        thread.insert(self.node(attributes));
+        self.count.store(1, Ordering::Relaxed);
+        if got == Got::OwnerDied {
+            self.owner.store(INCONSISTENT, Ordering::Relaxed);
+            thread.end();
             return Err(LockError::OwnerDied(Inconsistent(guard)));
         }
+        self.owner.store(thread.id(), Ordering::Relaxed);
+        // A dead owner stays counted in place of its successor.
+        let users = self.users.load(Ordering::Relaxed);
+        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        thread.end();
         Ok(guard)
     }
 
-    /// Gets what was not free.
+    /// Nobody can have it any more, so it is given back at once.
     #[cold]
+    #[inline(never)]
+    fn give_up(&self, thread: Thread, attributes: Attributes) -> Result<Guard<'_>, LockError<'_>> {
+        self.release(thread, attributes);
+        thread.end();
+        Err(Error::NotRecoverable.into())
+    }
+
+    /// Gets what was not free.
     fn contend(
         &self,
         seen: u32,
@@ -553,14 +602,6 @@ impl Mutex {
 
     #[inline(always)]
     fn unlock(&self, thread: Thread, attributes: Attributes) {
-        if attributes.is(Kind::Recursive) {
-            // Relaxed: of this thread.
-            let count = self.count.load(Ordering::Relaxed);
-            if count > 1 {
-                self.count.store(count - 1, Ordering::Relaxed);
-                return;
-            }
-        }
         let node = self.node(attributes);
         thread.begin(node);
         // Relaxed: (U1) publishes them.
@@ -576,9 +617,23 @@ impl Mutex {
         self.release(thread, attributes);
         thread.end();
     }
+
+    #[inline(never)]
+    fn unlock_slowly(&self, thread: Thread, attributes: Attributes) {
+        if attributes.is(Kind::Recursive) {
+            // Relaxed: of this thread.
+            let count = self.count.load(Ordering::Relaxed);
+            if count > 1 {
+                self.count.store(count - 1, Ordering::Relaxed);
+                return;
+            }
+        }
+        self.unlock(thread, attributes);
+    }
 }
 
 /// How somebody has become the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Got {
     Free,
     OwnerDied,
@@ -605,13 +660,17 @@ impl<'a> Guard<'a> {
 }
 
 impl Drop for Guard<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // The copy of a guard in a child of fork(2) guards nothing.
         if self.thread.is_forked() {
             return;
         }
-        self.mutex.unlock(self.thread, self.attributes);
+        if self.attributes.is_plain() {
+            self.mutex.unlock(self.thread, Attributes::PLAIN);
+        } else {
+            self.mutex.unlock_slowly(self.thread, self.attributes);
+        }
         if let Some(claim) = self.claim {
             claim.release();
         }
