@@ -332,6 +332,14 @@ fn registered() -> Result<Option<*const List>, Error> {
     }
 }
 
+/// Whether this process has such a thread, or it cannot be known.
+pub(crate) fn is_thread(id: u32) -> bool {
+    let process = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: No signal is sent, and there are no pointers.
+    let sent = unsafe { call!(__NR_tgkill, process, id, 0_u32) };
+    sent != Err(Errno::SRCH)
+}
+
 /// A lock's place in a list: the address of its `next`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
@@ -371,6 +379,11 @@ impl Node {
     #[inline(always)]
     fn link(self) -> usize {
         self.at | self.tag
+    }
+
+    /// Takes it out of the list of a thread that has ended.
+    pub(crate) fn forget(&self) {
+        self.next().store(0, Ordering::Relaxed);
     }
 
     /// Whether a thread of this process has it in its list.

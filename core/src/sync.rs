@@ -7,7 +7,7 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, Left, Process, with};
+pub use model::{Fault, Heap, Left, Process, Thread, kill_owner, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -124,7 +124,7 @@ mod real {
 
     #[allow(unused_imports, reason = "by those locks that know their holders")]
     pub(crate) use crate::pshared::Process;
-    pub(crate) use crate::robust::{Node, Thread};
+    pub(crate) use crate::robust::{Node, Thread, is_thread};
 
     /// Defines a function that is `const` outside models.
     macro_rules! const_fn {
@@ -361,6 +361,7 @@ mod model {
 
     use crate::futex::Deadline;
     use crate::map::Access;
+    use crate::pshared::mutex;
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
@@ -564,13 +565,21 @@ mod model {
         pub(crate) fn is_in_list(&self) -> bool {
             false
         }
+
+        pub(crate) fn forget(&self) {}
     }
 
-    /// The owner of a lock word dies: what the kernel does then.
-    pub(crate) fn die(word: &Word, owner: u32) {
+    pub(crate) fn is_thread(_: u32) -> bool {
+        true
+    }
+
+    /// The owner of a mutex dies: what the kernel does then.
+    pub fn kill_owner(mutex: &mutex::Mutex, owner: Thread) {
         const WAITERS: u32 = 1 << 31;
         const OWNER_DIED: u32 = 1 << 30;
-        let dead = |seen| (seen & (OWNER_DIED - 1) == owner).then_some(seen & WAITERS | OWNER_DIED);
+        let dead =
+            |seen| (seen & (OWNER_DIED - 1) == owner.id()).then_some(seen & WAITERS | OWNER_DIED);
+        let word = &mutex.lock;
         match word.fetch_update(Ordering::AcqRel, Ordering::Acquire, dead) {
             Ok(seen) if seen & WAITERS != 0 => wake_one(word),
             // Between the exchange and the wake.

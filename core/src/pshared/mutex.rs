@@ -61,18 +61,19 @@
 use core::fmt;
 use core::mem;
 use core::ptr;
+use core::time::Duration;
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use rustix::mm::{self, MapFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 use super::{AttachError, Error, InPlace, find};
 use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, layout, lock_pi,
-    sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
+    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, is_thread,
+    layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
 };
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -134,7 +135,7 @@ impl Attributes {
 #[repr(C)]
 #[doc(alias = "pthread_mutex_t")]
 pub struct Mutex {
-    lock: Word,
+    pub(crate) lock: Word,
     count: AtomicU32,
     owner: AtomicU32,
     users: AtomicU32,
@@ -273,7 +274,9 @@ impl Mutex {
     ///
     /// As for [`Mutex::init`].
     pub unsafe fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
-        find::<Self>(memory)?.checked()
+        let mutex = find::<Self>(memory)?;
+        mutex.checked()?;
+        Ok(mutex)
     }
 
     fn format(&self, attributes: Attributes) -> &Self {
@@ -286,12 +289,9 @@ impl Mutex {
         self
     }
 
-    fn checked(&self) -> Result<&Self, AttachError> {
+    fn checked(&self) -> Result<Attributes, AttachError> {
         // Acquire: of `format`.
-        match Attributes::check(self.kind.load(Ordering::Acquire)) {
-            Some(_) => Ok(self),
-            None => Err(AttachError::NotFound),
-        }
+        Attributes::check(self.kind.load(Ordering::Acquire)).ok_or(AttachError::NotFound)
     }
 
     /// `int pthread_mutex_lock(pthread_mutex_t *mutex)`: locks; waits until it can.
@@ -312,7 +312,7 @@ impl Mutex {
     #[inline]
     #[doc(alias = "pthread_mutex_lock")]
     pub fn lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, How::Wait(None))
+        self.acquire(thread, self.attributes()?, How::Wait(None))
     }
 
     /// `int pthread_mutex_trylock(pthread_mutex_t *mutex)`: locks, if nobody has it.
@@ -327,7 +327,7 @@ impl Mutex {
     #[inline]
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, How::Try)
+        self.acquire(thread, self.attributes()?, How::Try)
     }
 
     /// `int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clockid, const struct timespec
@@ -349,7 +349,13 @@ impl Mutex {
         thread: Thread,
         deadline: Deadline,
     ) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, How::Wait(Some(deadline)))
+        self.acquire(thread, self.attributes()?, How::Wait(Some(deadline)))
+    }
+
+    #[inline(always)]
+    fn attributes(&self) -> Result<Attributes, Error> {
+        // Relaxed: it does not change; what is no mutex any more is an error.
+        Attributes::check(self.kind.load(Ordering::Relaxed)).ok_or(Error::Corrupt)
     }
 
     #[inline(always)]
@@ -361,10 +367,12 @@ impl Mutex {
     }
 
     #[inline(always)]
-    fn acquire(&self, thread: Thread, how: How) -> Result<Guard<'_>, LockError<'_>> {
-        // Relaxed: it does not change; what is no mutex any more is an error.
-        let bits = self.kind.load(Ordering::Relaxed);
-        let attributes = Attributes::check(bits).ok_or(Error::Corrupt)?;
+    fn acquire(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Guard<'_>, LockError<'_>> {
         if thread.is_forked() {
             return Err(Error::Forked.into());
         }
@@ -415,6 +423,7 @@ impl Mutex {
             mutex: self,
             thread,
             attributes,
+            claim: None,
         };
         // Relaxed: of this thread.
         if self.owner.load(Ordering::Relaxed) == INCONSISTENT {
@@ -584,6 +593,7 @@ pub struct Guard<'a> {
     mutex: &'a Mutex,
     thread: Thread,
     attributes: Attributes,
+    claim: Option<&'a Claim>,
 }
 
 impl<'a> Guard<'a> {
@@ -598,8 +608,12 @@ impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
         // The copy of a guard in a child of fork(2) guards nothing.
-        if !self.thread.is_forked() {
-            self.mutex.unlock(self.thread, self.attributes);
+        if self.thread.is_forked() {
+            return;
+        }
+        self.mutex.unlock(self.thread, self.attributes);
+        if let Some(claim) = self.claim {
+            claim.release();
         }
     }
 }
@@ -632,11 +646,11 @@ impl<'a> Inconsistent<'a> {
 /// for peers that are not trusted.
 ///
 /// ```
-/// use linipc_core::memfd::{self, MemfdFlags};
+/// use linipc_core::memfd::{self, Flags};
 /// use linipc_core::pshared::mutex::{Kind, Split};
 /// use linipc_core::robust::Thread;
 ///
-/// let memory = memfd::create(c"lock", MemfdFlags::ALLOW_SEALING)?;
+/// let memory = memfd::create(c"lock", Flags::ALLOW_SEALING)?;
 /// rustix::fs::ftruncate(&memory, 4096)?;
 /// let split = Split::map(&memory, 4096)?;
 /// let mutex = split.init(Kind::Normal);
@@ -649,7 +663,7 @@ impl<'a> Inconsistent<'a> {
 /// # Invariants
 ///
 /// `shared` bytes of the file are mapped from `start`, a multiple of the page's size, and behind them
-/// one private page.
+/// one private page, which is empty in a child.
 #[derive(Debug)]
 pub struct Split {
     start: ptr::NonNull<u8>,
@@ -686,22 +700,16 @@ impl Split {
         // SAFETY: New memory, where the kernel finds room.
         let start =
             unsafe { mm::mmap_anonymous(ptr::null_mut(), all, protection, MapFlags::PRIVATE) }?;
-        // INVARIANT: Unmapped when dropped, also if the next mapping fails.
+        // INVARIANT: Unmapped when dropped, also if what follows fails.
         let split = Self {
             start: ptr::NonNull::new(start.cast()).ok_or(Errno::NOMEM)?,
             shared: len,
         };
+        // SAFETY: The whole mapping is ours, and nobody uses it yet.
+        unsafe { mm::madvise(start, all, Advice::LinuxWipeOnFork) }?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: In place of the first `len` bytes of memory that is ours, and that nobody uses yet.
-        unsafe {
-            mm::mmap(
-                start,
-                len,
-                protection,
-                MapFlags::SHARED | MapFlags::FIXED,
-                file.as_fd(),
-                0,
-            )
-        }?;
+        unsafe { mm::mmap(start, len, protection, flags, file.as_fd(), 0) }?;
         Ok(split)
     }
 
@@ -715,14 +723,42 @@ impl Split {
 
     fn mutex(&self) -> &Mutex {
         let at = self.shared - Self::SHARED;
+        // SAFETY: It is within the mapping.
+        let mutex = unsafe { self.start.add(at) }.cast();
         // SAFETY: The mutex begins in the file and ends in the private page, and is aligned since pages
         // are. All accesses to it are atomic, and nobody else reaches the links.
-        unsafe { self.start.add(at).cast().as_ref() }
+        unsafe { mutex.as_ref() }
+    }
+
+    fn claim(&self) -> &Claim {
+        let at = self.shared - Self::SHARED + size_of::<Mutex>();
+        // SAFETY: It is within the mapping.
+        let claim = unsafe { self.start.add(at) }.cast();
+        // SAFETY: It follows the links in the private page, is aligned, and any bytes are one.
+        unsafe { claim.as_ref() }
+    }
+
+    fn with(&self, attributes: Attributes) -> SplitMutex<'_> {
+        SplitMutex {
+            mutex: self.mutex(),
+            claim: self.claim(),
+            // Who has it, and how often, is not to be read from what others can write.
+            attributes: Attributes::new(Kind::ErrorCheck, attributes.inherits()),
+        }
     }
 
     /// Makes a free mutex there. Whoever used one there before must be gone.
-    pub fn init(&self, kind: Kind) -> &Mutex {
-        self.mutex().format(Attributes::new(kind, false))
+    pub fn init(&self, kind: Kind) -> SplitMutex<'_> {
+        let attributes = Attributes::new(kind, false);
+        self.mutex().format(attributes);
+        self.with(attributes)
+    }
+
+    /// [`Split::init`] of an [inheriting](Mutex::inheriting) mutex.
+    pub fn init_inheriting(&self, kind: Kind) -> SplitMutex<'_> {
+        let attributes = Attributes::new(kind, true);
+        self.mutex().format(attributes);
+        self.with(attributes)
     }
 
     /// The mutex that is there.
@@ -730,8 +766,10 @@ impl Split {
     /// # Errors
     ///
     /// [`AttachError::NotFound`]: as of [`Mutex::attach`].
-    pub fn attach(&self) -> Result<&Mutex, AttachError> {
-        self.mutex().checked()
+    pub fn attach(&self) -> Result<SplitMutex<'_>, AttachError> {
+        self.mutex()
+            .checked()
+            .map(|attributes| self.with(attributes))
     }
 }
 
@@ -745,5 +783,124 @@ impl Drop for Split {
         let all = self.shared + rustix::param::page_size();
         // SAFETY: The mapping is ours, and everything lent from it is gone.
         let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), all) };
+    }
+}
+
+/// The mutex of a [`Split`]. Whatever kind it has for C programs, who locks it a second time here gets
+/// [`Error::Deadlock`].
+#[derive(Debug, Clone, Copy)]
+pub struct SplitMutex<'a> {
+    mutex: &'a Mutex,
+    claim: &'a Claim,
+    attributes: Attributes,
+}
+
+impl<'a> SplitMutex<'a> {
+    /// [`Mutex::lock`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`].
+    pub fn lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Wait(None))
+    }
+
+    /// [`Mutex::try_lock`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::try_lock`].
+    pub fn try_lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Try)
+    }
+
+    /// [`Mutex::lock_deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock_deadline`].
+    pub fn lock_deadline(
+        self,
+        thread: Thread,
+        deadline: Deadline,
+    ) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Wait(Some(deadline)))
+    }
+
+    fn acquire(self, thread: Thread, how: How) -> Result<Guard<'a>, LockError<'a>> {
+        if thread.is_forked() {
+            return Err(Error::Forked.into());
+        }
+        if self.claim.acquire(thread, how)? {
+            // Its thread has ended, and the kernel has gone through its list.
+            self.mutex.node(self.attributes).forget();
+        }
+        match self.mutex.acquire(thread, self.attributes, how) {
+            Ok(mut guard) => {
+                guard.claim = Some(self.claim);
+                Ok(guard)
+            }
+            Err(LockError::OwnerDied(mut guard)) => {
+                guard.0.claim = Some(self.claim);
+                Err(LockError::OwnerDied(guard))
+            }
+            failed => {
+                self.claim.release();
+                failed
+            }
+        }
+    }
+}
+
+/// Which thread of this process has the mutex or waits for it, and so the links: others cannot write
+/// that.
+#[derive(Debug)]
+#[repr(transparent)]
+struct Claim(Word);
+
+impl Claim {
+    /// Gets it; whether it was one's who has ended.
+    fn acquire(&self, thread: Thread, how: How) -> Result<bool, Error> {
+        const SLICE: Duration = Duration::from_millis(50);
+        let (mut seen, mut others) = (0, 0);
+        loop {
+            if seen & OWNER == 0 || !is_thread(seen & OWNER) {
+                let mine = thread.id() | seen & WAITERS | others;
+                // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
+                // is done then.
+                match self
+                    .0
+                    .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
+                {
+                    Ok(_) => return Ok(seen & OWNER != 0),
+                    Err(now) => seen = now,
+                }
+                continue;
+            }
+            let How::Wait(deadline) = how else {
+                return Err(Error::Busy);
+            };
+            if seen & OWNER == thread.id() {
+                return Err(Error::Deadlock);
+            }
+            if deadline.is_some_and(has_passed) {
+                return Err(Error::TimedOut);
+            }
+            // Relaxed: `release` exchanges the very word.
+            seen = self.0.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
+            if seen & OWNER != 0 {
+                // However it ends, all is looked at again.
+                let _ = sleep(&self.0, seen, left(deadline, SLICE));
+                others = WAITERS;
+                seen = self.0.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn release(&self) {
+        // Release: the next one sees the links as they are.
+        if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
+            wake_one(&self.0);
+        }
     }
 }
