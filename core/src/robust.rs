@@ -49,11 +49,11 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
-use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
+use crate::pshared::Process;
 use crate::sync::light_fence;
 use crate::sys::call;
 
@@ -154,7 +154,7 @@ impl Default for Head {
 #[derive(Debug, Clone, Copy)]
 pub struct Thread {
     id: u32,
-    process: u32,
+    process: Process,
     list: *const List,
     /// Not `Send`.
     only_here: PhantomData<*mut ()>,
@@ -217,7 +217,7 @@ impl Thread {
     }
 
     fn with(list: *const List) -> Result<Self, Error> {
-        let process = process()?;
+        let process = Process::current()?;
         // INVARIANT: `list` is of this thread, which the callers know.
         Ok(Self {
             id: rustix::thread::gettid()
@@ -239,12 +239,7 @@ impl Thread {
     /// Whether this is a child of the process that made the token, in which it is of no use.
     #[inline]
     pub fn is_forked(&self) -> bool {
-        // Relaxed: of this process, as no other one has this page.
-        match PROCESS.load(Ordering::Relaxed) {
-            page if page.is_null() => true,
-            // SAFETY: `process` has mapped it, for good.
-            page => unsafe { &*page }.load(Ordering::Relaxed) != self.process,
-        }
+        self.process.is_forked()
     }
 
     #[inline(always)]
@@ -335,44 +330,6 @@ fn registered() -> Result<Option<*const List>, Error> {
         _ if len != size_of::<List>() => Err(Error::System(Errno::INVAL)),
         list => Ok(Some(list)),
     }
-}
-
-/// A page that has this process's id, and in its children 0 until they ask.
-static PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
-
-/// This process's id, as [`PROCESS`] has it.
-fn process() -> Result<u32, Errno> {
-    const PAGE: usize = 4096;
-    let mut page = PROCESS.load(Ordering::Acquire);
-    if page.is_null() {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: New memory, where the kernel finds room.
-        let new =
-            unsafe { mm::mmap_anonymous(ptr::null_mut(), PAGE, protection, MapFlags::PRIVATE) }?;
-        // SAFETY: The memory is ours, and not written yet.
-        let wiped = unsafe { mm::madvise(new, PAGE, Advice::LinuxWipeOnFork) };
-        let new = new.cast::<AtomicU32>();
-        let raced = wiped.is_err()
-            // Release and Acquire: whoever finds the page finds it mapped.
-            || PROCESS
-                .compare_exchange(page, new, Ordering::AcqRel, Ordering::Acquire)
-                .is_err();
-        if raced {
-            // SAFETY: Nobody else knows the page.
-            unsafe { mm::munmap(new.cast(), PAGE) }?;
-            wiped?;
-        }
-        page = PROCESS.load(Ordering::Acquire);
-    }
-    // SAFETY: The page is mapped for good.
-    let word = unsafe { &*page };
-    let id = rustix::process::getpid()
-        .as_raw_nonzero()
-        .get()
-        .unsigned_abs();
-    // Relaxed: all threads of a process write the same.
-    word.store(id, Ordering::Relaxed);
-    Ok(id)
 }
 
 /// Whether this process has such a thread, or it cannot be known.

@@ -7,7 +7,7 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, Left, Thread, kill_owner, with};
+pub use model::{Fault, Heap, Left, Process, Thread, kill_owner, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -122,6 +122,8 @@ mod real {
         futex::unlock_pi(word, futex::Flags::empty())
     }
 
+    #[allow(unused_imports, reason = "by those locks that know their holders")]
+    pub(crate) use crate::pshared::Process;
     pub(crate) use crate::robust::{Node, Thread, is_thread};
 
     /// Defines a function that is `const` outside models.
@@ -503,6 +505,32 @@ mod model {
         ($($function:tt)*) => { $($function)* };
     }
     pub(crate) use const_fn;
+
+    /// A process of a model.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Process(u64);
+
+    impl Process {
+        /// That with a process id, which is not 0.
+        pub fn new(pid: u32) -> Self {
+            Self(u64::from(pid) << 42)
+        }
+
+        pub(crate) fn is_forked(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn identity(&self) -> u64 {
+            self.0
+        }
+
+        pub(crate) fn light_fence(&self) {
+            light_fence();
+            if has(Fault::NoRegistration) {
+                fence(Ordering::SeqCst);
+            }
+        }
+    }
 
     /// A thread of a model, whose list is in its head.
     #[derive(Debug, Clone, Copy)]
