@@ -47,7 +47,6 @@
 //! - Thread ids are those of a PID namespace. Locks must not be shared with processes of another one.
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -153,11 +152,10 @@ impl Default for Head {
 /// that has it, and lives as long as the thread.
 #[derive(Debug, Clone, Copy)]
 pub struct Thread {
-    id: u32,
-    process: Process,
-    list: *const List,
     /// Not `Send`.
-    only_here: PhantomData<*mut ()>,
+    list: *const List,
+    id: u32,
+    process: u32,
 }
 
 impl Thread {
@@ -224,22 +222,21 @@ impl Thread {
                 .as_raw_nonzero()
                 .get()
                 .unsigned_abs(),
-            process,
+            process: process.mark(),
             list,
-            only_here: PhantomData,
         })
     }
 
     /// The thread's id, as gettid(2) gives it.
-    #[inline]
+    #[inline(always)]
     pub fn id(&self) -> u32 {
         self.id
     }
 
     /// Whether this is a child of the process that made the token, in which it is of no use.
-    #[inline]
+    #[inline(always)]
     pub fn is_forked(&self) -> bool {
-        self.process.is_forked()
+        Process::is_forked_from(self.process)
     }
 
     #[inline(always)]

@@ -91,6 +91,8 @@ const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
 const ROBUST: u32 = 16;
 const INHERIT: u32 = 32;
 const SHARED: u32 = 128;
+/// Of what is read once, and in no memory: a [`Split`]'s.
+const SPLIT: u32 = 1 << 31;
 
 /// What happens when the owner locks again: `pthread_mutexattr_settype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,10 @@ impl Attributes {
     #[inline(always)]
     fn is_plain(self) -> bool {
         self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN.0
+    }
+
+    fn is_split(self) -> bool {
+        self.0 & SPLIT != 0
     }
 
     fn inherits(self) -> bool {
@@ -379,24 +385,36 @@ impl Mutex {
         attributes: Attributes,
         how: How,
     ) -> Result<Guard<'_>, LockError<'_>> {
-        if thread.is_forked() {
-            return Err(Error::Forked.into());
-        }
-        if !attributes.is_plain() {
-            return self.acquire_slowly(thread, attributes, how);
-        }
-        thread.begin(self.node(Attributes::PLAIN));
-        match self.exchange(thread) {
-            Ok(_) => self.finish(thread, attributes, Got::Free),
-            Err(seen) => self.acquire_contended(seen, thread, attributes, how),
+        let locked = self.acquire_word(thread, attributes, how);
+        let guard = Guard {
+            mutex: self,
+            thread,
+            attributes,
+        };
+        match locked {
+            Ok(Locked::Consistent) => Ok(guard),
+            Ok(Locked::OwnerDied) => Err(LockError::OwnerDied(Inconsistent(guard))),
+            Err(error) => {
+                mem::forget(guard);
+                Err(error.into())
+            }
         }
     }
 
     #[inline(always)]
-    fn exchange(&self, thread: Thread) -> Result<u32, u32> {
-        // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
-        self.lock
-            .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed)
+    fn acquire_word(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        if thread.is_forked() {
+            return Err(Error::Forked);
+        }
+        if !attributes.is_plain() {
+            return self.acquire_slowly(thread, attributes, how);
+        }
+        self.acquire_with(thread, Attributes::PLAIN, attributes, how)
     }
 
     #[inline(never)]
@@ -405,12 +423,45 @@ impl Mutex {
         thread: Thread,
         attributes: Attributes,
         how: How,
-    ) -> Result<Guard<'_>, LockError<'_>> {
-        thread.begin(self.node(attributes));
-        match self.exchange(thread) {
-            Ok(_) => self.finish(thread, attributes, Got::Free),
+    ) -> Result<Locked, Error> {
+        self.acquire_with(thread, attributes, attributes, how)
+    }
+
+    /// `place` says what is the same for all that take this path.
+    #[inline(always)]
+    fn acquire_with(
+        &self,
+        thread: Thread,
+        place: Attributes,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        let node = self.node(place);
+        thread.begin(node);
+        // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
+        let taken =
+            self.lock
+                .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed);
+        // Relaxed: the lock word orders it, and all that follows.
+        match taken {
+            Ok(_) if self.owner.load(Ordering::Relaxed) != NOT_RECOVERABLE => {
+                self.finish(thread, node);
+                Ok(Locked::Consistent)
+            }
+            Ok(_) => Err(self.give_up(thread, attributes)),
             Err(seen) => self.acquire_contended(seen, thread, attributes, how),
         }
+    }
+
+    /// The mutex is the thread's, and consistent: does what else belongs to that.
+    #[inline(always)]
+    fn finish(&self, thread: Thread, node: Node) {
+        thread.insert(node);
+        self.count.store(1, Ordering::Relaxed);
+        self.owner.store(thread.id(), Ordering::Relaxed);
+        let users = self.users.load(Ordering::Relaxed);
+        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        thread.end();
     }
 
     #[cold]
@@ -421,65 +472,45 @@ impl Mutex {
         thread: Thread,
         attributes: Attributes,
         how: How,
-    ) -> Result<Guard<'_>, LockError<'_>> {
-        match self.contend(seen, thread, attributes, how) {
-            Ok(got) => self.finish(thread, attributes, got),
-            Err(error) => {
+    ) -> Result<Locked, Error> {
+        let got = self
+            .contend(seen, thread, attributes, how)
+            .inspect_err(|_| {
                 thread.end();
-                Err(error.into())
+            })?;
+        // Relaxed: as in `acquire_with`.
+        let owner = self.owner.load(Ordering::Relaxed);
+        match got {
+            Got::Again => {
+                thread.end();
+                match owner {
+                    INCONSISTENT => Ok(Locked::OwnerDied),
+                    _ => Ok(Locked::Consistent),
+                }
+            }
+            _ if owner == NOT_RECOVERABLE => Err(self.give_up(thread, attributes)),
+            Got::Free => {
+                self.finish(thread, self.node(attributes));
+                Ok(Locked::Consistent)
+            }
+            Got::OwnerDied => {
+                thread.insert(self.node(attributes));
+                self.count.store(1, Ordering::Relaxed);
+                // The dead one stays counted as a user, in place of this one.
+                self.owner.store(INCONSISTENT, Ordering::Relaxed);
+                thread.end();
+                Ok(Locked::OwnerDied)
             }
         }
-    }
-
-    /// The word says that the mutex is the thread's: does what else belongs to that.
-    #[inline(always)]
-    fn finish(
-        &self,
-        thread: Thread,
-        attributes: Attributes,
-        got: Got,
-    ) -> Result<Guard<'_>, LockError<'_>> {
-        let guard = Guard {
-            mutex: self,
-            thread,
-            attributes,
-            claim: None,
-        };
-        // Relaxed: the lock word orders it, and all that follows.
-        let owner = self.owner.load(Ordering::Relaxed);
-        if got == Got::Again {
-            thread.end();
-            return match owner {
-                INCONSISTENT => Err(LockError::OwnerDied(Inconsistent(guard))),
-                _ => Ok(guard),
-            };
-        }
-        if owner == NOT_RECOVERABLE {
-            mem::forget(guard);
-            return self.give_up(thread, attributes);
-        }
-        thread.insert(self.node(attributes));
-        self.count.store(1, Ordering::Relaxed);
-        if got == Got::OwnerDied {
-            self.owner.store(INCONSISTENT, Ordering::Relaxed);
-            thread.end();
-            return Err(LockError::OwnerDied(Inconsistent(guard)));
-        }
-        self.owner.store(thread.id(), Ordering::Relaxed);
-        // A dead owner stays counted in place of its successor.
-        let users = self.users.load(Ordering::Relaxed);
-        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
-        thread.end();
-        Ok(guard)
     }
 
     /// Nobody can have it any more, so it is given back at once.
     #[cold]
     #[inline(never)]
-    fn give_up(&self, thread: Thread, attributes: Attributes) -> Result<Guard<'_>, LockError<'_>> {
+    fn give_up(&self, thread: Thread, attributes: Attributes) -> Error {
         self.release(thread, attributes);
         thread.end();
-        Err(Error::NotRecoverable.into())
+        Error::NotRecoverable
     }
 
     /// Gets what was not free.
@@ -596,8 +627,14 @@ impl Mutex {
         }
         // (U1) Release: what this owner did is visible to the next one.
         if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
-            wake_one(&self.lock);
+            self.wake();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake(&self) {
+        wake_one(&self.lock);
     }
 
     #[inline(always)]
@@ -629,7 +666,18 @@ impl Mutex {
             }
         }
         self.unlock(thread, attributes);
+        if attributes.is_split() {
+            // SAFETY: Only the mutexes of a `Split` have the bit, and a claim behind them.
+            unsafe { &*ptr::from_ref(self).add(1).cast::<Claim>() }.release();
+        }
     }
+}
+
+/// What the owner has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locked {
+    Consistent,
+    OwnerDied,
 }
 
 /// How somebody has become the owner.
@@ -648,7 +696,6 @@ pub struct Guard<'a> {
     mutex: &'a Mutex,
     thread: Thread,
     attributes: Attributes,
-    claim: Option<&'a Claim>,
 }
 
 impl<'a> Guard<'a> {
@@ -670,9 +717,6 @@ impl Drop for Guard<'_> {
             self.mutex.unlock(self.thread, Attributes::PLAIN);
         } else {
             self.mutex.unlock_slowly(self.thread, self.attributes);
-        }
-        if let Some(claim) = self.claim {
-            claim.release();
         }
     }
 }
@@ -802,7 +846,9 @@ impl Split {
             mutex: self.mutex(),
             claim: self.claim(),
             // Who has it, and how often, is not to be read from what others can write.
-            attributes: Attributes::new(Kind::ErrorCheck, attributes.inherits()),
+            attributes: Attributes(
+                SPLIT | Attributes::new(Kind::ErrorCheck, attributes.inherits()).0,
+            ),
         }
     }
 
@@ -894,20 +940,11 @@ impl<'a> SplitMutex<'a> {
             // Its thread has ended, and the kernel has gone through its list.
             self.mutex.node(self.attributes).forget();
         }
-        match self.mutex.acquire(thread, self.attributes, how) {
-            Ok(mut guard) => {
-                guard.claim = Some(self.claim);
-                Ok(guard)
-            }
-            Err(LockError::OwnerDied(mut guard)) => {
-                guard.0.claim = Some(self.claim);
-                Err(LockError::OwnerDied(guard))
-            }
-            failed => {
-                self.claim.release();
-                failed
-            }
+        let locked = self.mutex.acquire(thread, self.attributes, how);
+        if matches!(locked, Err(LockError::Failed(_))) {
+            self.claim.release();
         }
+        locked
     }
 }
 
