@@ -43,9 +43,9 @@ pub struct Text {
 
 impl Text {
     fn of(bytes: &[u8]) -> Self {
-        let mut digest = 0;
-        let mut add = |word| {
-            digest = (digest ^ word as u64)
+        let mut digest = 0_u64;
+        let mut add = |word: u64| {
+            digest = (digest ^ word)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 .rotate_left(29)
         };

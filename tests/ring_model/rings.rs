@@ -110,6 +110,7 @@ ring!(Broadcast: broadcast, broadcast, (1, MAX_ENDS));
 /// The producers of messages, with the calls that not all have in the same way.
 macro_rules! produce {
     ($ring:ident { $($own:item)* }) => {
+        #[allow(clippy::forget_non_drop, reason = "where others can claim, it does")]
         impl<'m> Produce<'m> for $ring::Producer<SharedBytes<'m>> {
             fn attach(memory: SharedBytes<'m>) -> Option<Self> {
                 Self::attach(memory).ok()
@@ -403,12 +404,8 @@ impl<'m> Produce<'m> for items::Producer<Value, SharedBytes<'m>> {
         assert_eq!(claim.claim.len(), 1);
         match fill(&mut claim) {
             End::Commit => claim.claim.commit(1),
-            End::Abort => {
+            End::Abort | End::Forget => {
                 claim.claim.abort();
-                Ok(())
-            }
-            End::Forget => {
-                forget(claim);
                 Ok(())
             }
         }
@@ -426,12 +423,8 @@ impl<'m> Produce<'m> for items::Producer<Value, SharedBytes<'m>> {
         assert!((1..=room).contains(&slice.claim.len()));
         match fill(&mut slice) {
             End::Commit => slice.claim.commit(slice.used),
-            End::Abort => {
+            End::Abort | End::Forget => {
                 slice.claim.abort();
-                Ok(())
-            }
-            End::Forget => {
-                forget(slice);
                 Ok(())
             }
         }
