@@ -129,7 +129,10 @@ fn scribble(draw: &mut dyn Draw, memory: SharedBytes<'_>) {
         4..7 => {
             let position = load(memory, [128, 256, 264][byte() as usize % 3]);
             let position = position.wrapping_add(8 * byte()) as usize;
-            let word = record(byte() % 7, byte(), byte() % 4, byte() << 4);
+            let word = match byte() % 2 {
+                0 => record(byte() % 7, 0, 0, byte() << 4),
+                _ => record(byte() % 7, byte(), byte() % 4, byte() << 4),
+            };
             store(memory, DATA + (position % capacity & !7), word);
         }
         _ => {

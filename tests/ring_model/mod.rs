@@ -362,6 +362,8 @@ impl<'m, R: Ring> Handles<'m, R> {
             return;
         };
         let mut buf = [0; LONGEST];
+        // The data is the capacity, half of it, which is the longest message, and 64 bytes.
+        let longest = R::MAX.min((self.memory.len() - 1408 - 64) / 3);
         match draw.below(64) {
             0 if draw.one_in(4) => {
                 drop(consumer);
@@ -401,8 +403,7 @@ impl<'m, R: Ring> Handles<'m, R> {
                             rest = behind;
                             self.say(who, Call::Pop(LONGEST), Ok(Text::of(message)));
                         }
-                        // No message is longer than a third of the memory.
-                        if count < lens.len() && rest.len() >= self.memory.len() / 3 {
+                        if count < lens.len() && rest.len() >= longest {
                             self.say(who, Call::Drained, OK);
                         }
                     }
@@ -411,7 +412,7 @@ impl<'m, R: Ring> Handles<'m, R> {
             32..46 => {
                 let said = consumer.peek(|message| {
                     let len = message.len();
-                    assert!(len <= R::MAX, "longer than the longest");
+                    assert!(len <= longest, "longer than the longest");
                     assert!(message.read(1, &mut [0; LONGEST][..len]).is_err());
                     let said = message.read(0, &mut buf[..len]);
                     self.say(who, Call::Peek, said.map(|()| Text::of(&buf[..len])));

@@ -515,6 +515,10 @@ impl<'m> Consume<'m> for items::Consumer<Value, SharedBytes<'m>> {
         let (items, _) = buf.as_chunks_mut::<VALUE>();
         let popped = self.try_pop_slice(&mut items[..lens.len()]);
         lens.fill(VALUE);
+        assert!(
+            popped.unwrap_or(0) <= self.capacity(),
+            "more than there can be"
+        );
         Some(popped)
     }
 
