@@ -154,8 +154,8 @@ impl Default for Head {
 pub struct Thread {
     /// Not `Send`.
     list: *const List,
-    id: u32,
-    process: u32,
+    /// The thread's id, and in the upper half the mark of its process: so it is passed in registers.
+    who: u64,
 }
 
 impl Thread {
@@ -216,27 +216,24 @@ impl Thread {
 
     fn with(list: *const List) -> Result<Self, Error> {
         let process = Process::current()?;
+        let id = rustix::thread::gettid().as_raw_nonzero().get();
         // INVARIANT: `list` is of this thread, which the callers know.
         Ok(Self {
-            id: rustix::thread::gettid()
-                .as_raw_nonzero()
-                .get()
-                .unsigned_abs(),
-            process: process.mark(),
             list,
+            who: u64::from(id.unsigned_abs()) | u64::from(process.mark()) << 32,
         })
     }
 
     /// The thread's id, as gettid(2) gives it.
     #[inline(always)]
     pub fn id(&self) -> u32 {
-        self.id
+        self.who as u32
     }
 
     /// Whether this is a child of the process that made the token, in which it is of no use.
     #[inline(always)]
     pub fn is_forked(&self) -> bool {
-        Process::is_forked_from(self.process)
+        Process::is_forked_from((self.who >> 32) as u32)
     }
 
     #[inline(always)]

@@ -164,6 +164,10 @@ layout! {
 // SAFETY: It is `repr(C)`, and nothing but atomics without padding.
 unsafe impl InPlace for Mutex {}
 
+/// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
+/// since each look takes the cache line away from it.
+const PAUSE: u32 = 16;
+
 /// How far a call goes.
 #[derive(Debug, Clone, Copy)]
 enum How {
@@ -296,13 +300,13 @@ impl Mutex {
             word.store(0, Ordering::Relaxed);
         }
         self.lock.store(0, Ordering::Relaxed);
-        // Release: who attaches finds a free mutex.
+        // Release: who attaches finds a free mutex. In models nobody attaches: loom cannot see it.
         self.kind.store(attributes.0, Ordering::Release);
         self
     }
 
     fn checked(&self) -> Result<Attributes, AttachError> {
-        // Acquire: of `format`.
+        // Acquire: of `format`. In models nobody attaches: loom cannot see it.
         Attributes::check(self.kind.load(Ordering::Acquire)).ok_or(AttachError::NotFound)
     }
 
@@ -324,7 +328,7 @@ impl Mutex {
     #[inline(always)]
     #[doc(alias = "pthread_mutex_lock")]
     pub fn lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Wait(None))
+        self.acquire(thread, self.attributes(), How::Wait(None))
     }
 
     /// `int pthread_mutex_trylock(pthread_mutex_t *mutex)`: locks, if nobody has it.
@@ -339,7 +343,7 @@ impl Mutex {
     #[inline(always)]
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Try)
+        self.acquire(thread, self.attributes(), How::Try)
     }
 
     /// `int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clockid, const struct timespec
@@ -361,13 +365,14 @@ impl Mutex {
         thread: Thread,
         deadline: Deadline,
     ) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Wait(Some(deadline)))
+        self.acquire(thread, self.attributes(), How::Wait(Some(deadline)))
     }
 
+    /// What it is, unchecked.
     #[inline(always)]
-    fn attributes(&self) -> Result<Attributes, Error> {
-        // Relaxed: it does not change; what is no mutex any more is an error.
-        Attributes::check(self.kind.load(Ordering::Relaxed)).ok_or(Error::Corrupt)
+    fn attributes(&self) -> Attributes {
+        // Relaxed: it does not change.
+        Attributes(self.kind.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
@@ -393,7 +398,9 @@ impl Mutex {
         };
         match locked {
             Ok(Locked::Consistent) => Ok(guard),
-            Ok(Locked::OwnerDied) => Err(LockError::OwnerDied(Inconsistent(guard))),
+            Ok(Locked::OwnerDied) => Err(LockError::OwnerDied(Inconsistent(
+                mem::ManuallyDrop::new(guard),
+            ))),
             Err(error) => {
                 mem::forget(guard);
                 Err(error.into())
@@ -424,6 +431,7 @@ impl Mutex {
         attributes: Attributes,
         how: How,
     ) -> Result<Locked, Error> {
+        Attributes::check(attributes.0 & !SPLIT).ok_or(Error::Corrupt)?;
         self.acquire_with(thread, attributes, attributes, how)
     }
 
@@ -545,6 +553,7 @@ impl Mutex {
         // Who has slept does not know whether others do.
         let mut others = 0;
         let mut spins = SPINS;
+        let mut pause = 1;
         loop {
             if seen & OWNER == 0 {
                 let mine = thread.id() | seen & WAITERS | others;
@@ -566,7 +575,10 @@ impl Mutex {
             };
             if spins > 0 {
                 spins -= 1;
-                spin();
+                for _ in 0..pause {
+                    spin();
+                }
+                pause = (2 * pause).min(PAUSE);
                 seen = self.lock.load(Ordering::Relaxed);
                 continue;
             }
@@ -600,7 +612,8 @@ impl Mutex {
             How::Try => {}
             How::Wait(deadline) => lock_pi(&self.lock, deadline)?,
         }
-        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died. It has no model: loom
+        // cannot see it.
         match self.lock.load(Ordering::Acquire) & OWNER_DIED {
             0 => Ok(Got::Free),
             _ => {
@@ -637,15 +650,12 @@ impl Mutex {
         wake_one(&self.lock);
     }
 
+    /// Leaves it as `owner` says: to anybody, or to nobody any more.
     #[inline(always)]
-    fn unlock(&self, thread: Thread, attributes: Attributes) {
+    fn unlock(&self, thread: Thread, attributes: Attributes, owner: u32) {
         let node = self.node(attributes);
         thread.begin(node);
         // Relaxed: (U1) publishes them.
-        let owner = match self.owner.load(Ordering::Relaxed) {
-            INCONSISTENT => NOT_RECOVERABLE,
-            _ => 0,
-        };
         self.owner.store(owner, Ordering::Relaxed);
         self.count.store(0, Ordering::Relaxed);
         let users = self.users.load(Ordering::Relaxed);
@@ -656,7 +666,7 @@ impl Mutex {
     }
 
     #[inline(never)]
-    fn unlock_slowly(&self, thread: Thread, attributes: Attributes) {
+    fn unlock_slowly(&self, thread: Thread, attributes: Attributes, owner: u32) {
         if attributes.is(Kind::Recursive) {
             // Relaxed: of this thread.
             let count = self.count.load(Ordering::Relaxed);
@@ -665,10 +675,13 @@ impl Mutex {
                 return;
             }
         }
-        self.unlock(thread, attributes);
+        self.unlock(thread, attributes, owner);
         if attributes.is_split() {
-            // SAFETY: Only the mutexes of a `Split` have the bit, and a claim behind them.
-            unsafe { &*ptr::from_ref(self).add(1).cast::<Claim>() }.release();
+            let claim = ptr::from_ref(self).addr() + size_of::<Self>();
+            // SAFETY: Only the mutexes of a `Split` have the bit, and a claim behind them, in a mapping
+            // whose addresses it exposed.
+            let claim = unsafe { &*ptr::with_exposed_provenance::<Claim>(claim) };
+            claim.release();
         }
     }
 }
@@ -714,9 +727,9 @@ impl Drop for Guard<'_> {
             return;
         }
         if self.attributes.is_plain() {
-            self.mutex.unlock(self.thread, Attributes::PLAIN);
+            self.mutex.unlock(self.thread, Attributes::PLAIN, 0);
         } else {
-            self.mutex.unlock_slowly(self.thread, self.attributes);
+            self.mutex.unlock_slowly(self.thread, self.attributes, 0);
         }
     }
 }
@@ -725,7 +738,7 @@ impl Drop for Guard<'_> {
 /// more: whoever waits, and all who come, get [`Error::NotRecoverable`].
 #[derive(Debug)]
 #[must_use = "the mutex is lost when this is dropped"]
-pub struct Inconsistent<'a>(Guard<'a>);
+pub struct Inconsistent<'a>(mem::ManuallyDrop<Guard<'a>>);
 
 impl<'a> Inconsistent<'a> {
     /// `int pthread_mutex_consistent(pthread_mutex_t *mutex)`: says that what the mutex guards is
@@ -736,12 +749,32 @@ impl<'a> Inconsistent<'a> {
     /// - [pthread_mutex_consistent(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_consistent.3.html)
     #[doc(alias = "pthread_mutex_consistent")]
     pub fn mark_consistent(self) -> Guard<'a> {
+        // SAFETY: `self` is forgotten, so the guard is taken once.
+        let guard = unsafe { ptr::read(&*self.0) };
+        mem::forget(self);
         // Relaxed: of this thread.
-        self.0
-            .mutex
-            .owner
-            .store(self.0.thread.id(), Ordering::Relaxed);
-        self.0
+        let owner = guard.thread.id();
+        guard.mutex.owner.store(owner, Ordering::Relaxed);
+        guard
+    }
+}
+
+impl Drop for Inconsistent<'_> {
+    fn drop(&mut self) {
+        let Guard {
+            mutex,
+            thread,
+            attributes,
+        } = *self.0;
+        if thread.is_forked() {
+            return;
+        }
+        // Relaxed: of this thread, which may have another guard that was marked.
+        let owner = match mutex.owner.load(Ordering::Relaxed) {
+            INCONSISTENT => NOT_RECOVERABLE,
+            _ => 0,
+        };
+        mutex.unlock_slowly(thread, attributes, owner);
     }
 }
 
@@ -813,6 +846,8 @@ impl Split {
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: In place of the first `len` bytes of memory that is ours, and that nobody uses yet.
         unsafe { mm::mmap(start, len, protection, flags, file.as_fd(), 0) }?;
+        // For `unlock_slowly`, which knows the mutex only.
+        start.expose_provenance();
         Ok(split)
     }
 
@@ -963,7 +998,7 @@ impl Claim {
             if seen & OWNER == 0 || !is_thread(seen & OWNER) {
                 let mine = thread.id() | seen & WAITERS | others;
                 // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
-                // is done then.
+                // is done then. There is no mapping in models: loom cannot see it.
                 match self
                     .0
                     .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
@@ -994,7 +1029,7 @@ impl Claim {
     }
 
     fn release(&self) {
-        // Release: the next one sees the links as they are.
+        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
         if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
             wake_one(&self.0);
         }
