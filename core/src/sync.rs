@@ -183,6 +183,14 @@ mod real {
         at.saturating_sub(now_by(deadline.clock)).min(at_most)
     }
 
+    /// A deadline, or the time that is `slice` from now if that is earlier.
+    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Option<Deadline> {
+        match deadline {
+            Some(_) if left(deadline, slice) < slice => deadline,
+            _ => Some(Deadline::after(Clock::Monotonic, slice)),
+        }
+    }
+
     /// The header at the beginning of memory that can hold one.
     pub(crate) fn header_of(memory: &impl Memory) -> Result<NonNull<Header>, AttachError> {
         let bytes = memory.bytes();
@@ -631,6 +639,10 @@ mod model {
 
     pub(crate) fn left(_: Option<Deadline>, at_most: Duration) -> Duration {
         at_most
+    }
+
+    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Option<Deadline> {
+        deadline
     }
 
     macro_rules! layout {

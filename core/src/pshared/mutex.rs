@@ -72,8 +72,8 @@ use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, is_thread,
-    layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
+    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, earlier, has_passed,
+    is_thread, layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
 };
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -164,6 +164,8 @@ layout! {
 // SAFETY: It is `repr(C)`, and nothing but atomics without padding.
 unsafe impl InPlace for Mutex {}
 
+/// A sleeper looks again after so long.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
 /// since each look takes the cache line away from it.
 const PAUSE: u32 = 16;
@@ -595,8 +597,10 @@ impl Mutex {
                     continue;
                 }
             }
-            match sleep_until(&self.lock, seen | WAITERS, deadline) {
+            // A wake may have been for one who was killed before it could lock.
+            match sleep_until(&self.lock, seen | WAITERS, earlier(deadline, LOOK)) {
                 Ok(()) | Err(Errno::INTR) => {}
+                Err(Errno::TIMEDOUT) if !deadline.is_some_and(has_passed) => {}
                 Err(error) => return Err(error.into()),
             }
             others = WAITERS;
@@ -992,7 +996,6 @@ struct Claim(Word);
 impl Claim {
     /// Gets it; whether it was one's who has ended.
     fn acquire(&self, thread: Thread, how: How) -> Result<bool, Error> {
-        const SLICE: Duration = Duration::from_millis(50);
         let (mut seen, mut others) = (0, 0);
         loop {
             if seen & OWNER == 0 || !is_thread(seen & OWNER) {
@@ -1021,7 +1024,7 @@ impl Claim {
             seen = self.0.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
             if seen & OWNER != 0 {
                 // However it ends, all is looked at again.
-                let _ = sleep(&self.0, seen, left(deadline, SLICE));
+                let _ = sleep(&self.0, seen, left(deadline, LOOK));
                 others = WAITERS;
                 seen = self.0.load(Ordering::Relaxed);
             }
