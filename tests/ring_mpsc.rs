@@ -549,7 +549,7 @@ fn a_stopped_holder_of_the_turn_makes_others_busy_until_their_deadline() {
         stage.expect_begin(&child);
         // The turn's word: the tail is at 128, the turn 48 behind.
         let region = map(&fd);
-        let turn = region.bytes().atomic_u64(176).unwrap();
+        let turn = region.bytes().atomic_u32(176).unwrap();
         while turn.load(Ordering::SeqCst) == 0 {
             assert!(!stage.steps(&child, 1), "it takes the turn");
         }

@@ -83,6 +83,7 @@ use rustix::fd::OwnedFd;
 use super::end::{Side, Slot};
 use super::mpsc::{Patience, is_abandoned};
 use super::record::{Holder, State, decode, encode, size};
+use super::turn::Ticket;
 use super::wait::{self, End, Waiter, until_done};
 use super::{AttachError, Counters, Error, Header, Kind, Memory, Peers, Ring, Trust, Wait};
 use crate::shared::variable::Plain;
@@ -98,6 +99,7 @@ pub struct Consumer<M: Memory> {
     /// between them.
     held: (u64, u64),
     patience: Patience,
+    ticket: Ticket,
     slot: Slot,
 }
 
@@ -158,7 +160,9 @@ impl<M: Memory> Consumer<M> {
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Mpmc, 0)?;
         let slot = ring.enter(|header| (&header.consumers, &header.producers), ENDS)?;
+        let header = ring.header();
         Ok(Self {
+            ticket: header.head.turn.enter(slot.holder(), &header.consumers),
             ring,
             held: (0, 0),
             patience: Patience::default(),
@@ -407,7 +411,10 @@ impl<M: Memory> Consumer<M> {
         let me = self.slot.holder();
         let header = self.ring.header();
         // (C2) (T2)
-        header.head.turn.acquire(me, &header.consumers)?;
+        header
+            .head
+            .turn
+            .acquire(&mut self.ticket, &header.consumers)?;
         // Relaxed: it is written in turns only.
         let from = header.head.second.load(Ordering::Relaxed);
         let (mut at, mut taken) = (from, 0);
@@ -445,7 +452,7 @@ impl<M: Memory> Consumer<M> {
         // (C4) Who sees the cursor sees that (C2) has found headers up to it, and one at it.
         header.head.second.store(at, Ordering::Release);
         // (T1)
-        header.head.turn.release();
+        header.head.turn.release(&self.ticket);
         if lost > 0 {
             // What was behind the claims is there for the others too.
             self.ring.waiter.ring_own(&header.consumers);
@@ -497,10 +504,13 @@ impl<M: Memory> Consumer<M> {
         let me = self.slot.holder();
         let header = self.ring.header();
         // (T2) Only in turn a taken record may change hands.
-        header.head.turn.acquire(me, &header.consumers)?;
+        header
+            .head
+            .turn
+            .acquire(&mut self.ticket, &header.consumers)?;
         let found = self.find_left_behind(me);
         // (T1)
-        header.head.turn.release();
+        header.head.turn.release(&self.ticket);
         if let Some(held) = found? {
             self.held = held;
         }
@@ -724,6 +734,7 @@ impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
         if self.slot.is_ours() {
             self.ring.add_counted(|header| &header.head);
+            self.ring.header().head.turn.leave(&self.ticket);
         }
         let header = self.ring.header();
         self.ring

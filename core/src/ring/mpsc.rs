@@ -104,6 +104,7 @@ use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
 use super::record::{HEADER, Holder, State, committed, committed_len, decode, encode, size};
+use super::turn::Ticket;
 use super::wait::{self, End, Waiter, until_done};
 use super::{AttachError, Counters, Error, Kind, Memory, Peers, Ring, Trust, Wait, kind_of};
 use crate::shared::variable::Plain;
@@ -128,6 +129,7 @@ pub struct Producer<M: Memory> {
     /// How many consumers there may be: with more than one, room is reclaimed by the producers.
     consumers: usize,
     batch: Block,
+    ticket: Ticket,
     slot: Slot,
 }
 
@@ -174,12 +176,15 @@ impl<M: Memory> Producer<M> {
         };
         let ring = Ring::open(memory, kind, 0)?;
         let slot = ring.enter(|header| (&header.producers, &header.consumers), ENDS)?;
+        let header = ring.header();
+        let ticket = header.tail.turn.enter(slot.holder(), &header.producers);
         let mut producer = Self {
             short: ring.max().min(SHORT),
             ring,
             head: 0,
             consumers,
             batch: Block::default(),
+            ticket,
             slot,
         };
         // (P2)
@@ -449,7 +454,7 @@ impl<M: Memory> Producer<M> {
         if header
             .tail
             .turn
-            .acquire(self.slot.holder(), &header.producers)?
+            .acquire(&mut self.ticket, &header.producers)?
         {
             self.inherit();
         }
@@ -485,7 +490,7 @@ impl<M: Memory> Producer<M> {
         // (P5) Who sees the tail sees whose the record before it is, and the cleared header.
         tail.position.store(end, Ordering::Release);
         // (T1)
-        tail.turn.release();
+        tail.turn.release(&self.ticket);
         self.ring.cells.prefetch_write(end.wrapping_add(AHEAD));
     }
 
@@ -510,7 +515,7 @@ impl<M: Memory> Producer<M> {
         }
         let header = self.ring.header();
         // (T1)
-        header.tail.turn.release();
+        header.tail.turn.release(&self.ticket);
         room?;
         let is_closed = header.consumers.is_closed(self.consumers);
         self.ring.counted.refused += 1;
@@ -1294,6 +1299,7 @@ impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
         if self.slot.is_ours() {
             self.ring.add_counted(|header| &header.tail);
+            self.ring.header().tail.turn.leave(&self.ticket);
         }
         let header = self.ring.header();
         self.ring
