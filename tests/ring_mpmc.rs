@@ -241,14 +241,20 @@ fn worn_ring(place: u64) -> OwnedFd {
     fd
 }
 
-/// Kills a consumer at every step of `pop`, which takes `taken` of five messages: another one gets all
-/// that was not released, and neither it nor the producer is held up.
+/// Kills a consumer at every step of `pop`, which takes `taken` of five messages: another one, which was
+/// there or comes then, gets all that was not released, and neither it nor the producer is held up.
 fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) {
+    kill_each(false, taken, &pop_some);
+    kill_each(true, taken, &pop_some);
+}
+
+fn kill_each(is_alone: bool, taken: usize, pop_some: &impl Fn(&mut Consumer<Region>)) {
     const COMMITTED: u8 = 5;
     let begin = || {
         // The third record lies across the end.
         let (fd, stage) = (worn_ring(256 - 80), Stage::new());
-        let (mut producer, other) = (producer(&fd), consumer(&fd));
+        let mut producer = producer(&fd);
+        let other = (!is_alone).then(|| consumer(&fd));
         for number in 0..COMMITTED {
             producer.try_push(&[number; 24]).unwrap();
         }
@@ -266,10 +272,11 @@ fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) {
     drop(child);
     let (mut effects, mut late) = (Vec::new(), 0);
     for steps in &plan {
-        let (_fd, stage, mut producer, mut other, child) = begin();
+        let (fd, stage, mut producer, other, child) = begin();
         let is_done = stage.steps(&child, *steps);
         assert_eq!(is_done, Some(steps) == plan.last(), "at {steps}");
         child.kill();
+        let mut other = other.unwrap_or_else(|| consumer(&fd));
 
         producer.try_push(&[COMMITTED; 24]).unwrap();
         let mut arrived = Vec::new();

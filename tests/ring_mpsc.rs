@@ -230,11 +230,23 @@ fn worn_ring(place: u64) -> OwnedFd {
 }
 
 /// Kills a producer at every step of `push`: what it pushes is there as a whole or not at all, and
-/// neither another producer nor the consumer is held up. Gives how many died with a claim.
+/// neither another producer, which was there or comes then, nor the consumer is held up. Gives how many
+/// died with a claim.
 fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Region>)) -> u64 {
+    let kill = |is_alone| kill_each(is_alone, place, texts, &push);
+    kill(false) + kill(true)
+}
+
+fn kill_each(
+    is_alone: bool,
+    place: u64,
+    texts: &[&[u8]],
+    push: &impl Fn(&mut Producer<Region>),
+) -> u64 {
     let begin = || {
         let (fd, stage) = (worn_ring(place), Stage::new());
-        let (consumer, other) = (consumer(&fd), producer(&fd));
+        let consumer = consumer(&fd);
+        let other = (!is_alone).then(|| producer(&fd));
         let child = peer(|| {
             let mut producer = producer(&fd);
             stage.begin();
@@ -249,10 +261,11 @@ fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Regio
     drop(child);
     let (mut effects, mut skipped) = (Vec::new(), 0);
     for steps in &plan {
-        let (_fd, stage, mut consumer, mut other, child) = begin();
+        let (fd, stage, mut consumer, other, child) = begin();
         let is_done = stage.steps(&child, *steps);
         assert_eq!(is_done, Some(steps) == plan.last(), "at {steps}");
         child.kill();
+        let mut other = other.unwrap_or_else(|| producer(&fd));
 
         // The turn may be the dead one's, and the claim.
         other.try_push(b"from another").unwrap();
@@ -287,7 +300,13 @@ fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Regio
         drop(other);
         if steps % 16 == 0 {
             let end = next(&mut consumer, patiently(Wait::SLEEP));
-            assert_eq!(end, Err(Error::PeerDead), "at {steps}");
+            // Who comes later has the place of the dead one.
+            let expected = if is_alone {
+                Error::Closed
+            } else {
+                Error::PeerDead
+            };
+            assert_eq!(end, Err(expected), "at {steps}");
         }
     }
     let first = effects.iter().position(|effect| *effect > 0).unwrap();

@@ -12,7 +12,7 @@ use crate::support::Peer;
 /// Where the identities are, which differ from run to run.
 const SLOTS: [Range<usize>; 2] = [448..832, 960..1344];
 /// How many steps the children of a test may make together, about.
-const STEPS: usize = 300_000;
+const STEPS: usize = 150_000;
 
 /// How far the operation of a child is: not begun, begun, done.
 pub struct Stage(Region);

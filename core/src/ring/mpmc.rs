@@ -82,7 +82,7 @@ use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
 use super::mpsc::{Patience, is_abandoned};
-use super::record::{Holder, State, decode, encode, size};
+use super::record::{Holder, State, committed, committed_len, decode, encode, size};
 use super::turn::Ticket;
 use super::wait::{self, End, Waiter, until_done};
 use super::{AttachError, Counters, Error, Header, Kind, Memory, Peers, Ring, Trust, Wait};
@@ -103,6 +103,9 @@ pub struct Consumer<M: Memory> {
     slot: Slot,
 }
 
+/// A length that no message has.
+const ANY: u64 = u32::MAX as u64;
+
 /// How often the head is read again if it moves.
 const LOOKS: u32 = 64;
 
@@ -118,14 +121,19 @@ pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Err
         let cursor = progress.second.load(Ordering::Acquire);
         let taken = cursor.wrapping_sub(head);
         let mut freed = 0;
+        // Most headers are as the one before: then the place of the next is known before this one is.
+        let (mut last, mut last_size) = (0, 0);
         while freed < enough.min(taken) && taken <= ring.capacity {
             let at = head.wrapping_add(freed);
             // (R1) What the consumer read from the record is read.
             let word = ring.cells.word(at).load(Ordering::Acquire);
-            match decode(word, ring.max()) {
-                Some((State::Released | State::Aborted, len)) => freed += size(len),
-                _ => break,
+            if word != last || last == 0 {
+                let Some((State::Released | State::Aborted, len)) = decode(word, ring.max()) else {
+                    break;
+                };
+                (last, last_size) = (word, size(len));
             }
+            freed += last_size;
         }
         let end = head.wrapping_add(freed);
         // (F2) Acquire: if a header was written over, it is seen that the head has moved.
@@ -279,7 +287,12 @@ impl<M: Memory> Consumer<M> {
 
     #[inline(always)]
     fn pop_exact<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
-        let message = self.try_peek()?;
+        let (at, len) = self.take(size_of::<T>() as u64)?;
+        let message = Peek {
+            consumer: self,
+            at,
+            len,
+        };
         message.message().copy_exactly(to)?;
         message.release();
         Ok(())
@@ -319,7 +332,7 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`].
     #[inline]
     pub fn try_peek(&mut self) -> Result<Peek<'_, M>, Error> {
-        let (at, len) = self.take(1)?;
+        let (at, len) = self.take(ANY)?;
         Ok(Peek {
             consumer: self,
             at,
@@ -335,40 +348,89 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`].
     #[inline]
     pub fn try_batch(&mut self, most: usize) -> Result<Messages<'_, M>, Error> {
-        let (next, _) = self.take(most.max(1))?;
+        let (next, _) = self.take_some(most.max(1))?;
         Ok(Messages {
             consumer: self,
             next,
         })
     }
 
-    /// (C1) to (C4): takes messages; gives position and length of the first.
+    /// (C1) to (C4): takes a message; gives its position and length. Where it has the length that is
+    /// expected, the place of the next one is known before its header is.
     #[inline(always)]
-    fn take(&mut self, most: usize) -> Result<(u64, u64), Error> {
-        if let Some((at, len)) = self.held_from(self.held.0)? {
-            self.held.0 = at;
-            return Ok((at, len));
+    fn take(&mut self, expected: u64) -> Result<(u64, u64), Error> {
+        if self.held.0 != self.held.1 {
+            if let Some(held) = self.take_held()? {
+                return Ok(held);
+            }
         }
-        if !self.may_be_something() {
+        // To look is for nothing where a turn costs no more.
+        if !self.ticket.is_alone() && !self.may_be_something() {
             return self.look_behind(false);
         }
+        let me = self.slot.holder();
+        let Self { ring, ticket, .. } = self;
+        let header = ring.header();
+        // (C2) (T2)
+        header.head.turn.acquire(ticket, &header.consumers)?;
+        // Relaxed: it is written in turns only.
+        let at = header.head.second.load(Ordering::Relaxed);
+        // (C2) What the header speaks of is visible now. It is read once.
+        let word = ring.cells.word(at).load(Ordering::Acquire);
+        let len = if word == committed(expected) && expected <= ring.max() {
+            expected
+        } else if let Some(len) = committed_len(word, ring.max()) {
+            len
+        } else {
+            return match self.take_in_turn(1, false) {
+                Err(Error::Empty) => self.look_behind(false),
+                done => done,
+            };
+        };
+        let end = at.wrapping_add(size(len));
+        // (C3) Relaxed: who reads it comes behind us by the turn.
+        let taken = encode(State::Taken(me), len);
+        ring.cells.word(at).store(taken, Ordering::Relaxed);
+        // (C4) Who sees the cursor sees that (C2) has found headers up to it, and one at it.
+        header.head.second.store(end, Ordering::Release);
+        // (T1)
+        header.head.turn.release(ticket);
+        self.held = (at, end);
+        Ok((at, len))
+    }
+
+    /// The same for up to so many messages.
+    fn take_some(&mut self, most: usize) -> Result<(u64, u64), Error> {
+        if let Some(held) = self.take_held()? {
+            return Ok(held);
+        }
+        self.take_turn()?;
         match self.take_in_turn(most, false) {
             Err(Error::Empty) => self.look_behind(false),
             done => done,
         }
     }
 
-    /// The first message that we hold from a position on.
-    #[inline(always)]
-    fn held_from(&self, from: u64) -> Result<Option<(u64, u64)>, Error> {
-        match from == self.held.1 {
-            true => Ok(None),
-            false => self.held_behind(from),
-        }
+    /// (C2) (T2)
+    fn take_turn(&mut self) -> Result<(), Error> {
+        let header = self.ring.header();
+        let turn = &header.head.turn;
+        turn.acquire(&mut self.ticket, &header.consumers)?;
+        Ok(())
     }
 
+    /// The first message that we hold.
     #[cold]
-    fn held_behind(&self, from: u64) -> Result<Option<(u64, u64)>, Error> {
+    fn take_held(&mut self) -> Result<Option<(u64, u64)>, Error> {
+        let held = self.held_from(self.held.0)?;
+        if let Some((at, _)) = held {
+            self.held.0 = at;
+        }
+        Ok(held)
+    }
+
+    /// The first message that we hold from a position on.
+    fn held_from(&self, from: u64) -> Result<Option<(u64, u64)>, Error> {
         let mut at = from;
         loop {
             let left = self.held.1.wrapping_sub(at);
@@ -405,16 +467,11 @@ impl<M: Memory> Consumer<M> {
         )
     }
 
-    /// (C2) to (C4). `asks`: the kernel is asked about a claim in the way.
-    #[inline]
+    /// (C2) to (C4) in our turn, which is over then. `asks`: the kernel is asked about a claim in the way.
+    #[cold]
     fn take_in_turn(&mut self, most: usize, asks: bool) -> Result<(u64, u64), Error> {
         let me = self.slot.holder();
         let header = self.ring.header();
-        // (C2) (T2)
-        header
-            .head
-            .turn
-            .acquire(&mut self.ticket, &header.consumers)?;
         // Relaxed: it is written in turns only.
         let from = header.head.second.load(Ordering::Relaxed);
         let (mut at, mut taken) = (from, 0);
@@ -481,6 +538,7 @@ impl<M: Memory> Consumer<M> {
         let cursor = header.head.second.load(Ordering::Relaxed);
         if asks || is_closed || self.patience.is_over(cursor) {
             // (C2) once more, since (E1) comes after all that was published.
+            self.take_turn()?;
             match self.take_in_turn(1, true) {
                 Err(Error::Empty) => {}
                 done => return done,
@@ -501,16 +559,11 @@ impl<M: Memory> Consumer<M> {
     fn rescue(&mut self) -> Result<(), Error> {
         // What is released needs not be looked at.
         reclaim(&self.ring, self.ring.capacity)?;
-        let me = self.slot.holder();
-        let header = self.ring.header();
-        // (T2) Only in turn a taken record may change hands.
-        header
-            .head
-            .turn
-            .acquire(&mut self.ticket, &header.consumers)?;
-        let found = self.find_left_behind(me);
+        // Only in turn a taken record may change hands.
+        self.take_turn()?;
+        let found = self.find_left_behind(self.slot.holder());
         // (T1)
-        header.head.turn.release(&self.ticket);
+        self.ring.header().head.turn.release(&self.ticket);
         if let Some(held) = found? {
             self.held = held;
         }

@@ -70,6 +70,14 @@ pub(crate) struct Ticket {
     is_new: bool,
 }
 
+impl Ticket {
+    /// Whether a turn costs no exchange, as far as it is known.
+    #[inline(always)]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+}
+
 pub(crate) const fn word(holder: Holder) -> u32 {
     (holder.generation as u32) << 8 | (holder.slot as u32 + 1)
 }
