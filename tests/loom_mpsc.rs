@@ -319,6 +319,7 @@ fn the_turn_of_one_who_has_just_come_is_not_taken() {
     });
 }
 
+#[test]
 fn who_enters_waits_until_the_one_that_was_alone_is_not_in_its_turn() {
     alone(|heap, mut one, mut consumer| {
         let entering = thread::spawn(move || {

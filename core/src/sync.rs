@@ -572,7 +572,7 @@ mod model {
             }
             turn.busy.store(0, Ordering::Release);
         }
-        let mut ticket = turn.enter(holder, side);
+        let mut ticket = turn.enter(holder, side).unwrap();
         while turn.acquire(&mut ticket, side).is_err() {
             give_way();
         }

@@ -117,7 +117,7 @@ mod wait;
 
 use self::end::{Side, Slot};
 use self::identity::me;
-use self::turn::Turn;
+use self::turn::{Ticket, Turn};
 use self::wait::Waiter;
 
 /// The most producers, and the most consumers, of one ring.
@@ -524,6 +524,23 @@ impl<M: Memory> Ring<M> {
         // (R1) is (E3).
         self.waiter.ring(there);
         Ok(slot)
+    }
+
+    /// The same of a side that takes turns.
+    pub(crate) fn enter_in_turns(
+        &self,
+        of: fn(&Header) -> (&Side, &Side),
+        turn: fn(&Header) -> &Turn,
+    ) -> Result<(Slot, Ticket), AttachError> {
+        let slot = self.enter(of, ENDS)?;
+        let (here, there) = of(self.header());
+        match turn(self.header()).enter(slot.holder(), here) {
+            Ok(ticket) => Ok((slot, ticket)),
+            Err(errno) => {
+                self.leave(here, slot, there);
+                Err(errno.into())
+            }
+        }
     }
 
     /// The side's counters, with what this handle has done.

@@ -81,11 +81,13 @@ use core::mem::MaybeUninit;
 use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
-use super::mpsc::{Patience, is_abandoned};
+use super::mpsc::{Patience, SHORT, is_abandoned};
 use super::record::{Holder, State, committed, committed_len, decode, encode, size};
 use super::turn::Ticket;
 use super::wait::{self, End, Waiter, until_done};
-use super::{AttachError, Counters, Error, Header, Kind, Memory, Peers, Ring, Trust, Wait};
+use super::{
+    AttachError, Counters, Error, Header, Kind, Memory, Peers, Progress, Ring, Trust, Wait,
+};
 use crate::shared::variable::Plain;
 use crate::sync::{ENDS, Ordering, fence};
 
@@ -98,6 +100,8 @@ pub struct Consumer<M: Memory> {
     /// From where to where messages are that we have taken and not released, perhaps with aborted records
     /// between them.
     held: (u64, u64),
+    /// [`SHORT`], or the longest message if that is shorter.
+    short: u64,
     patience: Patience,
     ticket: Ticket,
     slot: Slot,
@@ -118,7 +122,7 @@ pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Err
     let mut head = progress.position.load(Ordering::Acquire);
     for _ in 0..LOOKS {
         // (R1) From the head to it there are headers, as long as the head does not move.
-        let cursor = progress.second.load(Ordering::Acquire);
+        let cursor = cursor_from(head, progress, Ordering::Acquire);
         let taken = cursor.wrapping_sub(head);
         let mut freed = 0;
         // Most headers are as the one before: then the place of the next is known before this one is.
@@ -158,6 +162,16 @@ pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Err
     Ok(head)
 }
 
+/// The cursor, if the head is there: the second position, or the head where it has come past that.
+#[inline(always)]
+fn cursor_from(head: u64, progress: &Progress, ordering: Ordering) -> u64 {
+    let second = progress.second.load(ordering);
+    match second.wrapping_sub(head) as i64 {
+        1.. => second,
+        _ => head,
+    }
+}
+
 impl<M: Memory> Consumer<M> {
     /// Attaches to a ring of [`Kind::Mpmc`], in place of a dead consumer if there is no room beside it.
     ///
@@ -167,13 +181,16 @@ impl<M: Memory> Consumer<M> {
     /// - The others of [`Producer::attach`].
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Mpmc, 0)?;
-        let slot = ring.enter(|header| (&header.consumers, &header.producers), ENDS)?;
-        let header = ring.header();
+        let (slot, ticket) = ring.enter_in_turns(
+            |header| (&header.consumers, &header.producers),
+            |header| &header.head.turn,
+        )?;
         Ok(Self {
-            ticket: header.head.turn.enter(slot.holder(), &header.consumers),
+            short: ring.max().min(SHORT),
             ring,
             held: (0, 0),
             patience: Patience::default(),
+            ticket,
             slot,
         })
     }
@@ -224,14 +241,14 @@ impl<M: Memory> Consumer<M> {
     /// - [`Error::Corrupt`]: there is something that is no message.
     #[inline]
     pub fn try_pop(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
-        let message = self.try_peek()?;
-        let len = message.len();
-        if len > buf.len() {
-            return Err(Error::BufferLen { message: len });
-        }
-        message.message().copy_to(buf.as_mut_ptr());
-        message.release();
-        Ok(len)
+        self.pop_with(ANY, |message| {
+            let len = message.len();
+            if len > buf.len() {
+                return Err(Error::BufferLen { message: len });
+            }
+            message.copy_to(buf.as_mut_ptr());
+            Ok(len)
+        })
     }
 
     /// Copies the next message out, and waits for it as `wait` says; gives its length.
@@ -287,15 +304,79 @@ impl<M: Memory> Consumer<M> {
 
     #[inline(always)]
     fn pop_exact<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
-        let (at, len) = self.take(size_of::<T>() as u64)?;
+        self.pop_with(size_of::<T>() as u64, |message| message.copy_exactly(to))
+    }
+
+    /// (C1) to (C7): copies a message out. Where it has the length that is expected, the place of the next
+    /// one is known before its header is.
+    #[inline(always)]
+    fn pop_with<R>(
+        &mut self,
+        expected: u64,
+        mut copy: impl FnMut(Message<'_, M>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        if self.held.0 != self.held.1 || !self.may_be_worth_a_turn() {
+            let taken = self.take(1);
+            return self.pop_taken(taken, copy);
+        }
+        let header = self.ring.header();
+        let progress = &header.head;
+        // (C2) (T2)
+        progress.turn.acquire(&mut self.ticket, &header.consumers)?;
+        // (C6) It is moved on: what others have read before it is read.
+        let head = progress.position.load(Ordering::Acquire);
+        // Relaxed: it is written in turns only.
+        let at = cursor_from(head, progress, Ordering::Relaxed);
+        // (C2) What the header speaks of is visible now. It is read once.
+        let word = self.ring.cells.word(at).load(Ordering::Acquire);
+        let len = match word == committed(expected) && expected <= self.short {
+            true => Some(expected),
+            false => committed_len(word, self.short),
+        };
+        let ring = &self.ring;
+        if let Some(len) = len.filter(|_| at == head) {
+            // (C5)
+            if let Ok(copied) = copy(Message { ring, at, len }) {
+                // (C6) What was read from the record is read: (P2) may let it be written.
+                let end = at.wrapping_add(size(len));
+                progress.position.store(end, Ordering::Release);
+                // (T1)
+                progress.turn.release(&self.ticket);
+                // (C7)
+                ring.waiter.ring(&header.producers);
+                self.ring.counted.messages += 1;
+                self.ring.counted.bytes += len;
+                return Ok(copied);
+            }
+        }
+        // (T1)
+        progress.turn.release(&self.ticket);
+        let taken = match word {
+            0 => self.look_behind(false),
+            _ => self.take(1),
+        };
+        self.pop_taken(taken, copy)
+    }
+
+    /// The same for a message that is taken first: because it is long, does not fit, or is not the first
+    /// one that is not released.
+    #[inline(never)]
+    fn pop_taken<R>(
+        &mut self,
+        taken: Result<(u64, u64), Error>,
+        mut copy: impl FnMut(Message<'_, M>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let (at, len) = taken?;
         let message = Peek {
             consumer: self,
             at,
             len,
         };
-        message.message().copy_exactly(to)?;
+        let copied = copy(message.message())?;
         message.release();
-        Ok(())
+        // So that the next message may be the first one; whether it is corrupt is told then.
+        let _ = reclaim(&self.ring, self.ring.capacity);
+        Ok(copied)
     }
 
     /// Waits until there is a message. Another consumer may be faster to take it.
@@ -332,7 +413,7 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`].
     #[inline]
     pub fn try_peek(&mut self) -> Result<Peek<'_, M>, Error> {
-        let (at, len) = self.take(ANY)?;
+        let (at, len) = self.take(1)?;
         Ok(Peek {
             consumer: self,
             at,
@@ -348,89 +429,40 @@ impl<M: Memory> Consumer<M> {
     /// Those of [`Consumer::try_pop`].
     #[inline]
     pub fn try_batch(&mut self, most: usize) -> Result<Messages<'_, M>, Error> {
-        let (next, _) = self.take_some(most.max(1))?;
+        let (next, _) = self.take(most.max(1))?;
         Ok(Messages {
             consumer: self,
             next,
         })
     }
 
-    /// (C1) to (C4): takes a message; gives its position and length. Where it has the length that is
-    /// expected, the place of the next one is known before its header is.
+    /// (C1) to (C4): takes messages; gives position and length of the first.
     #[inline(always)]
-    fn take(&mut self, expected: u64) -> Result<(u64, u64), Error> {
-        if self.held.0 != self.held.1 {
-            if let Some(held) = self.take_held()? {
-                return Ok(held);
-            }
+    fn take(&mut self, most: usize) -> Result<(u64, u64), Error> {
+        if let Some((at, len)) = self.held_from(self.held.0)? {
+            self.held.0 = at;
+            return Ok((at, len));
         }
-        // To look is for nothing where a turn costs no more.
-        if !self.ticket.is_alone() && !self.may_be_something() {
+        if !self.may_be_something() {
             return self.look_behind(false);
         }
-        let me = self.slot.holder();
-        let Self { ring, ticket, .. } = self;
-        let header = ring.header();
-        // (C2) (T2)
-        header.head.turn.acquire(ticket, &header.consumers)?;
-        // Relaxed: it is written in turns only.
-        let at = header.head.second.load(Ordering::Relaxed);
-        // (C2) What the header speaks of is visible now. It is read once.
-        let word = ring.cells.word(at).load(Ordering::Acquire);
-        let len = if word == committed(expected) && expected <= ring.max() {
-            expected
-        } else if let Some(len) = committed_len(word, ring.max()) {
-            len
-        } else {
-            return match self.take_in_turn(1, false) {
-                Err(Error::Empty) => self.look_behind(false),
-                done => done,
-            };
-        };
-        let end = at.wrapping_add(size(len));
-        // (C3) Relaxed: who reads it comes behind us by the turn.
-        let taken = encode(State::Taken(me), len);
-        ring.cells.word(at).store(taken, Ordering::Relaxed);
-        // (C4) Who sees the cursor sees that (C2) has found headers up to it, and one at it.
-        header.head.second.store(end, Ordering::Release);
-        // (T1)
-        header.head.turn.release(ticket);
-        self.held = (at, end);
-        Ok((at, len))
-    }
-
-    /// The same for up to so many messages.
-    fn take_some(&mut self, most: usize) -> Result<(u64, u64), Error> {
-        if let Some(held) = self.take_held()? {
-            return Ok(held);
-        }
-        self.take_turn()?;
         match self.take_in_turn(most, false) {
             Err(Error::Empty) => self.look_behind(false),
             done => done,
         }
     }
 
-    /// (C2) (T2)
-    fn take_turn(&mut self) -> Result<(), Error> {
-        let header = self.ring.header();
-        let turn = &header.head.turn;
-        turn.acquire(&mut self.ticket, &header.consumers)?;
-        Ok(())
-    }
-
-    /// The first message that we hold.
-    #[cold]
-    fn take_held(&mut self) -> Result<Option<(u64, u64)>, Error> {
-        let held = self.held_from(self.held.0)?;
-        if let Some((at, _)) = held {
-            self.held.0 = at;
-        }
-        Ok(held)
-    }
-
     /// The first message that we hold from a position on.
+    #[inline(always)]
     fn held_from(&self, from: u64) -> Result<Option<(u64, u64)>, Error> {
+        match from == self.held.1 {
+            true => Ok(None),
+            false => self.held_behind(from),
+        }
+    }
+
+    #[cold]
+    fn held_behind(&self, from: u64) -> Result<Option<(u64, u64)>, Error> {
         let mut at = from;
         loop {
             let left = self.held.1.wrapping_sub(at);
@@ -447,18 +479,29 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
+    /// Where the next message is: behind all that were taken, and all that were copied out in turn.
+    fn cursor(&self, ordering: Ordering) -> u64 {
+        let progress = &self.ring.header().head;
+        cursor_from(progress.position.load(ordering), progress, ordering)
+    }
+
+    /// Whether to look for a message in turn: where a turn costs no exchange, always.
+    #[inline(always)]
+    fn may_be_worth_a_turn(&self) -> bool {
+        self.ticket.is_alone() || self.may_be_something()
+    }
+
     /// (C1) Whether it is worth a turn to take a message. Errors are not told here, but in turn.
     #[inline(always)]
     fn may_be_something(&self) -> bool {
-        let cursor = &self.ring.header().head.second;
         // (C1) What is at it was a header then.
-        let at = cursor.load(Ordering::Acquire);
+        let at = self.cursor(Ordering::Acquire);
         // Relaxed: (C2) reads it again.
         let word = self.ring.cells.word(at).load(Ordering::Relaxed);
-        // (F2) Acquire: if the header was written over, it is seen that the cursor has moved.
+        // (F2) Acquire: if the header was written over, it is seen that the head has moved.
         fence(Ordering::Acquire);
         // Relaxed: (F2).
-        if cursor.load(Ordering::Relaxed) != at {
+        if self.cursor(Ordering::Relaxed) != at {
             return true;
         }
         !matches!(
@@ -467,13 +510,18 @@ impl<M: Memory> Consumer<M> {
         )
     }
 
-    /// (C2) to (C4) in our turn, which is over then. `asks`: the kernel is asked about a claim in the way.
-    #[cold]
+    /// (C2) to (C4). `asks`: the kernel is asked about a claim in the way.
+    #[inline]
     fn take_in_turn(&mut self, most: usize, asks: bool) -> Result<(u64, u64), Error> {
         let me = self.slot.holder();
         let header = self.ring.header();
-        // Relaxed: it is written in turns only.
-        let from = header.head.second.load(Ordering::Relaxed);
+        // (C2) (T2)
+        header
+            .head
+            .turn
+            .acquire(&mut self.ticket, &header.consumers)?;
+        // Relaxed: it moves in turns only.
+        let from = self.cursor(Ordering::Relaxed);
         let (mut at, mut taken) = (from, 0);
         // The first message; from where to where they are.
         let (mut first, mut held) = (None, (0, 0));
@@ -535,10 +583,9 @@ impl<M: Memory> Consumer<M> {
         let header = self.ring.header();
         let is_closed = header.producers.is_closed(ENDS);
         // Relaxed: only to see whether it is the same as before.
-        let cursor = header.head.second.load(Ordering::Relaxed);
+        let cursor = self.cursor(Ordering::Relaxed);
         if asks || is_closed || self.patience.is_over(cursor) {
             // (C2) once more, since (E1) comes after all that was published.
-            self.take_turn()?;
             match self.take_in_turn(1, true) {
                 Err(Error::Empty) => {}
                 done => return done,
@@ -559,11 +606,16 @@ impl<M: Memory> Consumer<M> {
     fn rescue(&mut self) -> Result<(), Error> {
         // What is released needs not be looked at.
         reclaim(&self.ring, self.ring.capacity)?;
-        // Only in turn a taken record may change hands.
-        self.take_turn()?;
-        let found = self.find_left_behind(self.slot.holder());
+        let me = self.slot.holder();
+        let header = self.ring.header();
+        // (T2) Only in turn a taken record may change hands.
+        header
+            .head
+            .turn
+            .acquire(&mut self.ticket, &header.consumers)?;
+        let found = self.find_left_behind(me);
         // (T1)
-        self.ring.header().head.turn.release(&self.ticket);
+        header.head.turn.release(&self.ticket);
         if let Some(held) = found? {
             self.held = held;
         }
@@ -577,10 +629,10 @@ impl<M: Memory> Consumer<M> {
             consumers,
             ..
         } = self.ring.header();
-        // Relaxed: it is written in turns only.
-        let cursor = progress.second.load(Ordering::Relaxed);
         // (C8) What is before it was released.
         let mut at = progress.position.load(Ordering::Acquire);
+        // Relaxed: it moves in turns only.
+        let cursor = cursor_from(at, progress, Ordering::Relaxed);
         let mut held = None;
         let mut asked = None;
         loop {

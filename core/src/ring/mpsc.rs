@@ -113,7 +113,7 @@ use crate::sync::{ENDS, Ordering, fence};
 pub use super::spsc::Message;
 
 /// A message of up to so many bytes is copied in the turn: that takes hardly longer than to claim it.
-const SHORT: u64 = 128;
+pub(super) const SHORT: u64 = 128;
 
 /// How far ahead cache lines are asked for: of the tail to write them, of a batch to read them.
 const AHEAD: u64 = 1024;
@@ -169,15 +169,18 @@ impl<M: Memory> Producer<M> {
     /// - [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the
     ///   memory that it was made in.
     /// - [`AttachError::Corrupt`]: no peer that keeps to the rules wrote this.
+    /// - [`AttachError::System`]: `NOSYS`, there is one producer that needs membarrier(2), which the kernel
+    ///   grants it and refuses us; `AGAIN`, others come and go all the time.
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let (kind, consumers) = match kind_of(&memory)? {
             kind if kind == Kind::Mpmc as u32 => (Kind::Mpmc, ENDS),
             _ => (Kind::Mpsc, 1),
         };
         let ring = Ring::open(memory, kind, 0)?;
-        let slot = ring.enter(|header| (&header.producers, &header.consumers), ENDS)?;
-        let header = ring.header();
-        let ticket = header.tail.turn.enter(slot.holder(), &header.producers);
+        let (slot, ticket) = ring.enter_in_turns(
+            |header| (&header.producers, &header.consumers),
+            |header| &header.tail.turn,
+        )?;
         let mut producer = Self {
             short: ring.max().min(SHORT),
             ring,

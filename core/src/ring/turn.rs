@@ -15,16 +15,23 @@
 //!
 //! Who enters a side on which nobody else is has all turns, and only says when it is in one: the
 //! exchange that takes a turn would wait until all that was stored before is visible, which is what a
-//! ring with one producer is fast without. Who enters later takes that privilege away, for good:
+//! ring with one producer is fast without. Who enters later ends that, for the rest of the ring's life:
 //!
 //! | who is alone | who enters |
 //! |---|---|
 //! | (A1) says that it is busy | (B1) writes that nobody is alone |
 //! | (A2) light fence | (B2) heavy fence |
-//! | (A3) looks whether it is still alone, else takes turns like all | (B3) waits until nobody is busy, or whoever is has died |
+//! | (A3) looks whether it is still alone, else takes turns like all | (B3) waits until who was alone is not busy, or gone |
 //!
 //! The two fences have an order (`wait.rs`). If (A2) is first, (B3) sees who is busy; if (B2) is first,
-//! (A3) sees that it is not alone.
+//! (A3) sees that it is not alone any more, and from then on so does every later one. So once (B3) has
+//! found it not busy, nobody is in its turn alone ever again, and (B3) says so to all who enter later.
+//!
+//! A light fence is one only for who is reached by heavy ones: others do not become alone. Who is refused
+//! the heavy fence cannot end what somebody alive has, and does not enter.
+//!
+//! One who died alone may have died in its turn. Whoever was not alone with it has not had a turn yet;
+//! so the first turn of everyone counts as one that was taken over from a dead one.
 //!
 //! # Ordering
 //!
@@ -32,28 +39,38 @@
 //! |---|---|---|
 //! | (T1) `release` stores 0 | (T2) `acquire` exchanges it | what the turn guards |
 //! | (T1) `release` stores 0 as busy | (B3) loads it | the same |
-//! | (T4) `leave` gives the privilege back | (T4) the next `enter` | the same |
-//! | the holder's death | (T3) `is_gone` asks the kernel | the same |
+//! | (T3) the holder's death, or that it has left | (T3) `is_gone` is told so | the same |
+//! | (T4) `leave`, `enter` and (B3) write who is alone | (T4) `enter` exchanges or loads it | what they knew: the same, and who is busy |
+//!
+//! (T3) is an edge of the kernel's, which says of a process that it has ended after all that it did; or
+//! one of the side's, when a later one has entered the slot (`end.rs`). A holder that is newer
+//! than what is visible of its slot is not gone.
 
 use core::mem;
+
+use rustix::io::Errno;
 
 use super::Error;
 use super::end::Side;
 use super::record::Holder;
-use crate::sync::{
-    AtomicU32, Ordering, SPINS, YIELDS, give_way, heavy_fence, light_fence, nap, spin,
-};
+use crate::sync::{AtomicU32, Ordering, SPINS, YIELDS, give_way, heavy_fence, light_fence, spin};
 
 const NOBODY: u32 = 0;
-/// Nobody is alone any more. No holder is so large.
+/// Nobody is to be alone any more; who was may still be in its turn. No holder is so large.
+const ENDING: u32 = 1 << 30;
+/// Nobody is alone any more.
 const SHARED: u32 = 1 << 31;
+
+/// How often who enters looks anew at what others have done meanwhile.
+const TRIES: u32 = 16;
 
 /// Whose turn it is among those of a side.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Turn {
+    /// Who of those that share the side is in its turn.
     pub(crate) holder: AtomicU32,
-    /// Who is alone, [`NOBODY`] or [`SHARED`].
+    /// Who is alone, [`NOBODY`], [`ENDING`] or [`SHARED`].
     pub(crate) alone: AtomicU32,
     /// Who is, or was, alone, while it is in its turn. Written by that one only.
     pub(crate) busy: AtomicU32,
@@ -63,18 +80,26 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     me: u32,
-    is_alone: bool,
-    /// (B3) was done.
-    is_settled: bool,
+    mode: Mode,
     /// It has not had a turn yet, and so may come after one who died in its turn.
     is_new: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// All turns are ours, until (A3) says otherwise.
+    Alone,
+    /// (B3) is to be done.
+    Entering,
+    /// Turns are exchanged.
+    Shared,
 }
 
 impl Ticket {
     /// Whether a turn costs no exchange, as far as it is known.
     #[inline(always)]
     pub(crate) fn is_alone(&self) -> bool {
-        self.is_alone
+        self.mode == Mode::Alone
     }
 }
 
@@ -82,7 +107,7 @@ pub(crate) const fn word(holder: Holder) -> u32 {
     (holder.generation as u32) << 8 | (holder.slot as u32 + 1)
 }
 
-/// The one in a word. Who is in a word that nobody writes is gone.
+/// The one in a word. Who is in a word that nobody writes has no slot, and so is gone.
 const fn holder(word: u32) -> Holder {
     Holder {
         slot: (word as u8).wrapping_sub(1),
@@ -110,37 +135,52 @@ impl Turn {
     }
 
     /// Comes to the turn of a side that `me` has entered.
-    pub(crate) fn enter(&self, me: Holder, side: &Side) -> Ticket {
+    ///
+    /// # Errors
+    ///
+    /// `NOSYS`: somebody is alone, and the kernel refuses the fence that would end it. Nothing has changed.
+    pub(crate) fn enter(&self, me: Holder, side: &Side) -> Result<Ticket, Errno> {
         let me = word(me);
-        // Relaxed: (T4) or (T3) follows.
-        let seen = self.alone.load(Ordering::Relaxed);
-        let is_free = seen == NOBODY || seen != SHARED && side.is_gone(holder(seen));
-        // Who is not reached by heavy fences takes turns. (T4) Relaxed on failure: another one came.
-        let is_alone = is_free
-            && !side.is_unreached()
-            && self
-                .alone
-                .compare_exchange(seen, me, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok();
-        if !is_alone {
-            // (B1) Relaxed: (B2) orders it.
-            self.alone.store(SHARED, Ordering::Relaxed);
-            // (B2) Where there is none, a store takes less than a millisecond to be seen.
-            if !heavy_fence() {
-                nap();
+        // (T4)
+        let mut seen = self.alone.load(Ordering::Acquire);
+        for _ in 0..TRIES {
+            let (next, mode) = match seen {
+                SHARED => (SHARED, Mode::Shared),
+                ENDING => (ENDING, Mode::Entering),
+                // (T3)
+                who if who != NOBODY && !side.is_gone(holder(who)) => (ENDING, Mode::Entering),
+                _ if side.is_unreached() => (SHARED, Mode::Shared),
+                _ => (me, Mode::Alone),
+            };
+            // (B2) can be had.
+            if mode == Mode::Entering && !heavy_fence() {
+                return Err(Errno::NOSYS);
             }
+            // (B1) (T4) Acquire on failure too: what is seen then may need no exchange.
+            let written =
+                self.alone
+                    .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
+            if let Err(now) = written {
+                seen = now;
+                continue;
+            }
+            // (B2) If it comes before (A2), (A3) sees that nobody is alone; else (B3) sees who is busy.
+            if mode == Mode::Entering && !heavy_fence() {
+                return Err(Errno::NOSYS);
+            }
+            return Ok(Ticket {
+                me,
+                mode,
+                is_new: true,
+            });
         }
-        Ticket {
-            me,
-            is_alone,
-            is_settled: false,
-            is_new: true,
-        }
+        // Only who does not keep to the rules goes on changing it.
+        Err(Errno::AGAIN)
     }
 
     /// Leaves, so that the next one can be alone.
     pub(crate) fn leave(&self, ticket: &Ticket) {
-        if ticket.is_alone {
+        if ticket.is_alone() {
             // (T4) Relaxed on failure: somebody has come, and settles with (T1).
             let _ = self.alone.compare_exchange(
                 ticket.me,
@@ -159,7 +199,7 @@ impl Turn {
     /// [`Error::Busy`]: it is another one's who is alive.
     #[inline(always)]
     pub(crate) fn acquire(&self, ticket: &mut Ticket, side: &Side) -> Result<bool, Error> {
-        if ticket.is_settled && self.take(ticket) {
+        if !ticket.is_new && self.take(ticket) {
             Ok(false)
         } else {
             self.wait(ticket, side)
@@ -168,19 +208,25 @@ impl Turn {
 
     #[inline(always)]
     fn take(&self, ticket: &mut Ticket) -> bool {
-        if !ticket.is_alone {
-            return self.exchange(NOBODY, ticket.me);
+        match ticket.mode {
+            Mode::Alone => {
+                // (A1) Relaxed: (A2) orders it.
+                self.busy.store(ticket.me, Ordering::Relaxed);
+                // (A2) If it comes before (B2), (B3) sees who is busy; else (A3) sees who has come.
+                light_fence();
+                // (A3) Relaxed: (A2) orders it.
+                self.alone.load(Ordering::Relaxed) == ticket.me || self.retreat(ticket)
+            }
+            Mode::Entering => false,
+            Mode::Shared => self.exchange(NOBODY, ticket.me),
         }
-        // (A1) Relaxed: (A2) orders it.
-        self.busy.store(ticket.me, Ordering::Relaxed);
-        // (A2) If it comes before (B2), (B3) sees who is busy; else (A3) sees that somebody has come.
-        light_fence();
-        // (A3) Relaxed: (A2) orders it.
-        if self.alone.load(Ordering::Relaxed) == ticket.me {
-            return true;
-        }
-        ticket.is_alone = false;
-        // (T1)
+    }
+
+    /// (A3) From now on we take turns like all. There is none yet: `false`.
+    #[cold]
+    fn retreat(&self, ticket: &mut Ticket) -> bool {
+        ticket.mode = Mode::Shared;
+        // (T1) also for the turns before this one, since (B3) may read no other 0.
         self.busy.store(NOBODY, Ordering::Release);
         false
     }
@@ -193,6 +239,16 @@ impl Turn {
             .is_ok()
     }
 
+    /// (B3)
+    fn settle(&self, ticket: &mut Ticket, is_over: impl FnOnce(u32) -> bool) {
+        // (T1)
+        if ticket.mode == Mode::Entering && is_over(self.busy.load(Ordering::Acquire)) {
+            ticket.mode = Mode::Shared;
+            // (T4) Who enters later needs not do (B3).
+            self.alone.store(SHARED, Ordering::Release);
+        }
+    }
+
     #[cold]
     fn wait(&self, ticket: &mut Ticket, side: &Side) -> Result<bool, Error> {
         for look in 0..=SPINS + YIELDS {
@@ -202,46 +258,32 @@ impl Turn {
             } else if look > 0 {
                 spin();
             }
-            // (B3) (T1)
-            ticket.is_settled = ticket.is_settled || self.busy.load(Ordering::Acquire) == NOBODY;
+            self.settle(ticket, |busy| busy == NOBODY);
             // Relaxed: (T2) follows.
-            let is_free = self.holder.load(Ordering::Relaxed) == NOBODY;
-            if ticket.is_settled && is_free && self.take(ticket) {
+            let is_free = ticket.is_alone() || self.holder.load(Ordering::Relaxed) == NOBODY;
+            if is_free && self.take(ticket) {
                 return Ok(mem::take(&mut ticket.is_new));
             }
         }
-        if !ticket.is_settled {
-            // (B3) Relaxed: (T3) follows.
-            let busy = self.busy.load(Ordering::Relaxed);
-            ticket.is_settled = side.is_gone(holder(busy));
-        }
+        // (T3) Who is gone does nothing more.
+        self.settle(ticket, |busy| side.is_gone(holder(busy)));
         // Relaxed: (T2) or (T3) follows.
         let seen = self.holder.load(Ordering::Relaxed);
-        // (T3) Who is gone does nothing more.
-        let is_free = seen == NOBODY || side.is_gone(holder(seen));
-        if !ticket.is_settled || !is_free {
-            return Err(Error::Busy);
+        let is_ours = ticket.mode == Mode::Shared
+            && (seen == NOBODY || side.is_gone(holder(seen)))
+            && self.exchange(seen, ticket.me);
+        match is_ours {
+            true => Ok(mem::take(&mut ticket.is_new) || seen != NOBODY),
+            false => Err(Error::Busy),
         }
-        let is_ours = if seen == NOBODY {
-            self.take(ticket)
-        } else {
-            // Where another one has had a turn, nobody is alone.
-            ticket.is_alone = false;
-            self.exchange(seen, ticket.me)
-        };
-        if !is_ours {
-            return Err(Error::Busy);
-        }
-        Ok(mem::take(&mut ticket.is_new) || seen != NOBODY)
     }
 
     /// Gives the turn to the next one.
     #[inline(always)]
     pub(crate) fn release(&self, ticket: &Ticket) {
-        let held = if ticket.is_alone {
-            &self.busy
-        } else {
-            &self.holder
+        let held = match ticket.mode {
+            Mode::Alone => &self.busy,
+            _ => &self.holder,
         };
         // (T1)
         held.store(NOBODY, Ordering::Release);
