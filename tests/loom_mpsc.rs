@@ -6,9 +6,10 @@
 use std::mem::forget;
 
 use linipc_core::ring::mpsc::{Consumer, Producer};
-use linipc_core::ring::{self, Error, Kind, Wait};
+use linipc_core::ring::{self, AttachError, Error, Kind, Wait};
 use linipc_core::sync::{Fault, Heap, Left, with};
 use loom::thread;
+use rustix::io::Errno;
 
 const BOUND: usize = 3;
 const CAPACITY: u64 = 64;
@@ -394,4 +395,83 @@ fn who_comes_after_one_that_left_or_died_alone_goes_on() {
             assert_eq!(next(&mut consumer), 3);
         });
     }
+}
+
+#[test]
+fn what_one_left_that_died_alone_is_found_by_the_first_of_two_that_come() {
+    alone(|heap, one, mut consumer| {
+        heap.kill_producer_in_turn(0, Left::Message);
+        forget(one);
+        let theirs = heap.clone();
+        let entering = thread::spawn(move || {
+            let mut producer = Producer::attach(theirs).unwrap();
+            push(&mut producer, [1]);
+            producer
+        });
+        let mut two = Producer::attach(heap).unwrap();
+        push(&mut two, [2]);
+        let _one = entering.join().unwrap();
+        assert_eq!(consumer.try_pop(&mut [0; 8]), Ok(0));
+        let mut numbers = [(); 2].map(|()| consumer.try_pop_value::<u64>().unwrap());
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2]);
+    });
+}
+
+#[test]
+fn who_was_alone_leaves_while_another_one_comes() {
+    alone(|heap, mut one, mut consumer| {
+        let leaving = thread::spawn(move || {
+            push(&mut one, [1]);
+            drop(one);
+        });
+        let mut two = Producer::attach(heap.clone()).unwrap();
+        push(&mut two, [2]);
+        leaving.join().unwrap();
+        let mut three = Producer::attach(heap).unwrap();
+        push(&mut three, [3]);
+        let mut numbers = [(); 3].map(|()| consumer.try_pop_value::<u64>().unwrap());
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn who_is_refused_the_heavy_fence_does_not_enter_beside_one_that_is_alone() {
+    with(Fault::HeavyFenceRefused, || {
+        alone(|heap, mut one, mut consumer| {
+            let entering = thread::spawn(move || {
+                let refused = Producer::attach(heap.clone());
+                assert_eq!(refused.err(), Some(AttachError::System(Errno::NOSYS)));
+                heap
+            });
+            push(&mut one, [1]);
+            let heap = entering.join().unwrap();
+            push(&mut one, [2]);
+            drop(one);
+            let mut two = Producer::attach(heap).unwrap();
+            push(&mut two, [3]);
+            assert_eq!([(); 3].map(|()| next(&mut consumer)), [1, 2, 3]);
+            drop(two);
+            assert_eq!(consumer.try_pop_value::<u64>(), Err(Error::Closed));
+        });
+    });
+}
+
+#[test]
+fn where_nobody_is_registered_nobody_is_alone() {
+    with(Fault::NoRegistration, || {
+        alone(|heap, mut one, mut consumer| {
+            let entering = thread::spawn(move || {
+                let mut two = Producer::attach(heap).unwrap();
+                push(&mut two, [2]);
+                two
+            });
+            push(&mut one, [1]);
+            let _two = entering.join().unwrap();
+            let mut numbers = [next(&mut consumer), next(&mut consumer)];
+            numbers.sort_unstable();
+            assert_eq!(numbers, [1, 2]);
+        });
+    });
 }

@@ -15,7 +15,7 @@ use linipc_core::map::{Access, Region};
 use linipc_core::ring::mpmc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, MAX_ENDS, Peers, Trusted, Wait, mpsc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use step::Stage;
+use step::{Comes, Stage};
 use support::{PATIENCE, Peer, eventually, peer, until_asleep};
 
 const RW: Access = Access::READ.union(Access::WRITE);
@@ -241,20 +241,23 @@ fn worn_ring(place: u64) -> OwnedFd {
     fd
 }
 
-/// Kills a consumer at every step of `pop`, which takes `taken` of five messages: another one, which was
-/// there or comes then, gets all that was not released, and neither it nor the producer is held up.
-fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) {
-    kill_each(false, taken, &pop_some);
-    kill_each(true, taken, &pop_some);
+/// Kills a consumer at every step of `pop`, which takes `taken` of five messages: another one gets all
+/// that was not released, and neither it nor the producer is held up, whenever it comes. Gives how many
+/// messages the dead had taken.
+fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) -> u32 {
+    [Comes::Before, Comes::Meanwhile, Comes::After]
+        .map(|comes| kill_each(comes, taken, &pop_some))
+        .iter()
+        .sum()
 }
 
-fn kill_each(is_alone: bool, taken: usize, pop_some: &impl Fn(&mut Consumer<Region>)) {
+fn kill_each(comes: Comes, taken: usize, pop_some: &impl Fn(&mut Consumer<Region>)) -> u32 {
     const COMMITTED: u8 = 5;
     let begin = || {
         // The third record lies across the end.
         let (fd, stage) = (worn_ring(256 - 80), Stage::new());
         let mut producer = producer(&fd);
-        let other = (!is_alone).then(|| consumer(&fd));
+        let other = (comes == Comes::Before).then(|| consumer(&fd));
         for number in 0..COMMITTED {
             producer.try_push(&[number; 24]).unwrap();
         }
@@ -275,6 +278,10 @@ fn kill_each(is_alone: bool, taken: usize, pop_some: &impl Fn(&mut Consumer<Regi
         let (fd, stage, mut producer, other, child) = begin();
         let is_done = stage.steps(&child, *steps);
         assert_eq!(is_done, Some(steps) == plan.last(), "at {steps}");
+        let other = match comes {
+            Comes::Meanwhile => Some(consumer(&fd)),
+            _ => other,
+        };
         child.kill();
         let mut other = other.unwrap_or_else(|| consumer(&fd));
 
@@ -309,28 +316,41 @@ fn kill_each(is_alone: bool, taken: usize, pop_some: &impl Fn(&mut Consumer<Regi
     }
     assert!(effects.is_sorted() && effects[0] == 0, "{effects:?}");
     assert_eq!(effects.last(), Some(&taken));
-    assert!(late > 0, "some died with a message");
+    late
 }
 
 #[test]
 fn a_pop_is_done_or_another_one_gets_the_message() {
     isolated!(|| {
-        kill_consumers(1, |consumer| {
+        let late = kill_consumers(1, |consumer| {
             consumer.try_pop(&mut [0; 24]).unwrap();
         });
+        assert_eq!(late, 0, "short ones are not taken");
+    });
+}
+
+#[test]
+fn a_pop_behind_a_message_that_was_peeked_at_is_done_or_not() {
+    isolated!(|| {
+        let late = kill_consumers(2, |consumer| {
+            consumer.try_peek().unwrap().release();
+            consumer.try_pop(&mut [0; 24]).unwrap();
+        });
+        assert!(late > 0, "some died with a message");
     });
 }
 
 #[test]
 fn of_a_batch_another_one_gets_what_was_not_released() {
     isolated!(|| {
-        kill_consumers(3, |consumer| {
+        let late = kill_consumers(3, |consumer| {
             let mut batch = consumer.try_batch(3).unwrap();
             for _ in 0..3 {
                 batch.try_next().unwrap().read(0, &mut [0; 24]).unwrap();
             }
             batch.release();
         });
+        assert!(late > 0, "some died with a message");
     });
 }
 

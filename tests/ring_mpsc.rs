@@ -16,7 +16,7 @@ use linipc_core::ring::mpsc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, MAX_ENDS, Peers, Trusted, Wait, spsc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
-use step::Stage;
+use step::{Comes, Stage};
 use support::{PATIENCE, Peer, eventually, peer, until_asleep};
 
 const RW: Access = Access::READ.union(Access::WRITE);
@@ -230,15 +230,17 @@ fn worn_ring(place: u64) -> OwnedFd {
 }
 
 /// Kills a producer at every step of `push`: what it pushes is there as a whole or not at all, and
-/// neither another producer, which was there or comes then, nor the consumer is held up. Gives how many
-/// died with a claim.
+/// neither another producer, whenever that comes, nor the consumer is held up. Gives how many died with a
+/// claim.
 fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Region>)) -> u64 {
-    let kill = |is_alone| kill_each(is_alone, place, texts, &push);
-    kill(false) + kill(true)
+    [Comes::Before, Comes::Meanwhile, Comes::After]
+        .map(|comes| kill_each(comes, place, texts, &push))
+        .iter()
+        .sum()
 }
 
 fn kill_each(
-    is_alone: bool,
+    comes: Comes,
     place: u64,
     texts: &[&[u8]],
     push: &impl Fn(&mut Producer<Region>),
@@ -246,7 +248,7 @@ fn kill_each(
     let begin = || {
         let (fd, stage) = (worn_ring(place), Stage::new());
         let consumer = consumer(&fd);
-        let other = (!is_alone).then(|| producer(&fd));
+        let other = (comes == Comes::Before).then(|| producer(&fd));
         let child = peer(|| {
             let mut producer = producer(&fd);
             stage.begin();
@@ -264,6 +266,10 @@ fn kill_each(
         let (fd, stage, mut consumer, other, child) = begin();
         let is_done = stage.steps(&child, *steps);
         assert_eq!(is_done, Some(steps) == plan.last(), "at {steps}");
+        let other = match comes {
+            Comes::Meanwhile => Some(producer(&fd)),
+            _ => other,
+        };
         child.kill();
         let mut other = other.unwrap_or_else(|| producer(&fd));
 
@@ -301,10 +307,9 @@ fn kill_each(
         if steps % 16 == 0 {
             let end = next(&mut consumer, patiently(Wait::SLEEP));
             // Who comes later has the place of the dead one.
-            let expected = if is_alone {
-                Error::Closed
-            } else {
-                Error::PeerDead
+            let expected = match comes {
+                Comes::After => Error::Closed,
+                _ => Error::PeerDead,
             };
             assert_eq!(end, Err(expected), "at {steps}");
         }

@@ -40,7 +40,7 @@
 //! | (T1) `release` stores 0 | (T2) `acquire` exchanges it | what the turn guards |
 //! | (T1) `release` stores 0 as busy | (B3) loads it | the same |
 //! | (T3) the holder's death, or that it has left | (T3) `is_gone` is told so | the same |
-//! | (T4) `leave`, `enter` and (B3) write who is alone | (T4) `enter` exchanges or loads it | what they knew: the same, and who is busy |
+//! | (T4) `leave`, `enter` and (B3) write who is alone | (T4) `enter` exchanges it | what they knew: the same, and who is busy |
 //!
 //! (T3) is an edge of the kernel's, which says of a process that it has ended after all that it did; or
 //! one of the side's, when a later one has entered the slot (`end.rs`). A holder that is newer
@@ -141,8 +141,8 @@ impl Turn {
     /// `NOSYS`: somebody is alone, and the kernel refuses the fence that would end it. Nothing has changed.
     pub(crate) fn enter(&self, me: Holder, side: &Side) -> Result<Ticket, Errno> {
         let me = word(me);
-        // (T4)
-        let mut seen = self.alone.load(Ordering::Acquire);
+        // Relaxed: (T4) follows.
+        let mut seen = self.alone.load(Ordering::Relaxed);
         for _ in 0..TRIES {
             let (next, mode) = match seen {
                 SHARED => (SHARED, Mode::Shared),
@@ -156,10 +156,11 @@ impl Turn {
             if mode == Mode::Entering && !heavy_fence() {
                 return Err(Errno::NOSYS);
             }
-            // (B1) (T4) Acquire on failure too: what is seen then may need no exchange.
+            // (B1) (T4) Relaxed on failure: the next one follows. Release: loom cannot see it, since it has
+            // two slots, and whoever comes third comes behind one of the others by (E3).
             let written =
                 self.alone
-                    .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
+                    .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed);
             if let Err(now) = written {
                 seen = now;
                 continue;
@@ -244,7 +245,7 @@ impl Turn {
         // (T1)
         if ticket.mode == Mode::Entering && is_over(self.busy.load(Ordering::Acquire)) {
             ticket.mode = Mode::Shared;
-            // (T4) Who enters later needs not do (B3).
+            // (T4) Who enters later needs not do (B3). Release: loom cannot see it, as in `enter`.
             self.alone.store(SHARED, Ordering::Release);
         }
     }
