@@ -15,6 +15,7 @@ use linipc_core::map::{Access, Region};
 use linipc_core::ring::mpsc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, MAX_ENDS, Peers, Trusted, Wait, spsc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use step::{Comes, Stage};
 use support::{PATIENCE, Peer, eventually, peer, until_asleep};
@@ -585,6 +586,117 @@ fn a_stopped_holder_of_the_turn_makes_others_busy_until_their_deadline() {
         }
         other.try_push(b"other").unwrap();
         child.kill();
+    });
+}
+
+#[test]
+fn who_enters_beside_one_that_is_stopped_in_its_turn_alone_is_busy_until_its_deadline() {
+    isolated!(|| {
+        let fd = ring(256);
+        let mut consumer = consumer(&fd);
+        let stage = Stage::new();
+        let child = peer(|| {
+            let mut producer = producer(&fd);
+            stage.begin();
+            producer.try_push(b"slow").unwrap();
+            stage.end();
+        });
+        stage.expect_begin(&child);
+        // Who is alone and busy: the third word of the turn.
+        let region = map(&fd);
+        let busy = region.bytes().atomic_u32(184).unwrap();
+        let header = region.bytes().atomic_u64(1408).unwrap();
+        while header.load(Ordering::SeqCst) == 0 {
+            assert!(!stage.steps(&child, 1), "it publishes its message");
+        }
+        assert_ne!(busy.load(Ordering::SeqCst), 0, "in its turn");
+        let mut other = producer(&fd);
+        assert_eq!(other.try_push(b"other"), Err(Error::Busy));
+        let wait = Wait::SPIN_THEN_SLEEP.timeout(Duration::from_millis(20));
+        assert_eq!(other.push(b"other", wait), Err(Error::TimedOut));
+        while busy.load(Ordering::SeqCst) != 0 {
+            assert!(!stage.steps(&child, 1), "it gives the turn back");
+        }
+        other.try_push(b"other").unwrap();
+        child.kill();
+        for text in ["slow", "other"] {
+            assert_eq!(pop(&mut consumer), Ok(text.as_bytes().to_vec()));
+        }
+    });
+}
+
+/// Lets the kernel refuse membarrier(2) to this process, as it does without CONFIG_MEMBARRIER.
+fn refuse_membarrier() {
+    let step = |code: u32, jt, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf: 0,
+        k,
+    };
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            1,
+            libc::SYS_membarrier as u32,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        step(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        ),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: The call takes no pointers.
+    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: The program and its filter live until the call is done.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn who_is_refused_membarrier_enters_where_nobody_is_alone() {
+    isolated!(|| {
+        let fd = ring(256);
+        let mut consumer = consumer(&fd);
+        let mut one = producer(&fd);
+        let before = map(&fd)
+            .bytes()
+            .atomic_u64(832)
+            .unwrap()
+            .load(Ordering::SeqCst);
+        peer(|| {
+            refuse_membarrier();
+            let refused = Producer::attach(map(&fd)).map(drop);
+            assert_eq!(refused, Err(AttachError::System(Errno::NOSYS)));
+        })
+        .join();
+        let after = map(&fd)
+            .bytes()
+            .atomic_u64(832)
+            .unwrap()
+            .load(Ordering::SeqCst);
+        assert_eq!(before, after, "nobody is unreached");
+        one.try_push(b"one").unwrap();
+        drop(one);
+        peer(|| {
+            refuse_membarrier();
+            let mut two = producer(&fd);
+            let mut three = producer(&fd);
+            two.try_push(b"two").unwrap();
+            three.try_push(b"three").unwrap();
+        })
+        .join();
+        producer(&fd).try_push(b"four").unwrap();
+        for text in ["one", "two", "three", "four"] {
+            assert_eq!(pop(&mut consumer), Ok(text.as_bytes().to_vec()));
+        }
     });
 }
 

@@ -526,15 +526,19 @@ impl<M: Memory> Ring<M> {
         Ok(slot)
     }
 
-    /// The same of a side that takes turns.
+    /// The same of a side that takes turns: refused beside one who is alone and cannot be told so.
     pub(crate) fn enter_in_turns(
         &self,
         of: fn(&Header) -> (&Side, &Side),
         turn: fn(&Header) -> &Turn,
     ) -> Result<(Slot, Ticket), AttachError> {
-        let slot = self.enter(of, ENDS)?;
         let (here, there) = of(self.header());
-        match turn(self.header()).enter(slot.holder(), here) {
+        let turn = turn(self.header());
+        if turn.is_barred(here) {
+            return Err(Errno::NOSYS.into());
+        }
+        let slot = self.enter(of, ENDS)?;
+        match turn.enter(slot.holder(), here) {
             Ok(ticket) => Ok((slot, ticket)),
             Err(errno) => {
                 self.leave(here, slot, there);

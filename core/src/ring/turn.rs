@@ -28,7 +28,8 @@
 //! found it not busy, nobody is in its turn alone ever again, and (B3) says so to all who enter later.
 //!
 //! A light fence is one only for who is reached by heavy ones: others do not become alone. Who is refused
-//! the heavy fence cannot end what somebody alive has, and does not enter.
+//! the heavy fence cannot end what somebody alive has, and does not enter. So where the kernel has no
+//! membarrier(2), nobody is alone, and all enter.
 //!
 //! One who died alone may have died in its turn. Whoever was not alone with it has not had a turn yet;
 //! so the first turn of everyone counts as one that was taken over from a dead one.
@@ -115,6 +116,15 @@ const fn holder(word: u32) -> Holder {
     }
 }
 
+/// Whether somebody who may be in its turn is, or was, alone.
+fn is_another_ones(alone: u32, side: &Side) -> bool {
+    match alone {
+        NOBODY | SHARED => false,
+        ENDING => true,
+        who => !side.is_gone(holder(who)),
+    }
+}
+
 impl Turn {
     /// Nobody's.
     #[allow(dead_code, reason = "mappings are formatted; models make theirs")]
@@ -134,28 +144,31 @@ impl Turn {
         }
     }
 
+    /// Whether who enters the side now would be refused. Nothing is changed.
+    pub(crate) fn is_barred(&self, side: &Side) -> bool {
+        // Relaxed: `enter` decides. That the fence is refused, loom cannot see here, since `enter` is too.
+        is_another_ones(self.alone.load(Ordering::Relaxed), side) && !heavy_fence()
+    }
+
     /// Comes to the turn of a side that `me` has entered.
     ///
     /// # Errors
     ///
-    /// `NOSYS`: somebody is alone, and the kernel refuses the fence that would end it. Nothing has changed.
+    /// - `NOSYS`: somebody is alone, or was a moment ago, and the kernel refuses the fence that would end it.
+    /// - `AGAIN`: others come and go all the time.
     pub(crate) fn enter(&self, me: Holder, side: &Side) -> Result<Ticket, Errno> {
         let me = word(me);
         // Relaxed: (T4) follows.
         let mut seen = self.alone.load(Ordering::Relaxed);
         for _ in 0..TRIES {
-            let (next, mode) = match seen {
-                SHARED => (SHARED, Mode::Shared),
-                ENDING => (ENDING, Mode::Entering),
-                // (T3)
-                who if who != NOBODY && !side.is_gone(holder(who)) => (ENDING, Mode::Entering),
-                _ if side.is_unreached() => (SHARED, Mode::Shared),
-                _ => (me, Mode::Alone),
+            // (T3)
+            let (next, mode) = if is_another_ones(seen, side) {
+                (ENDING, Mode::Entering)
+            } else if seen == SHARED || side.is_unreached() {
+                (SHARED, Mode::Shared)
+            } else {
+                (me, Mode::Alone)
             };
-            // (B2) can be had.
-            if mode == Mode::Entering && !heavy_fence() {
-                return Err(Errno::NOSYS);
-            }
             // (B1) (T4) Relaxed on failure: the next one follows. Release: loom cannot see it, since it has
             // two slots, and whoever comes third comes behind one of the others by (E3).
             let written =
