@@ -15,7 +15,7 @@
 mod broadcast;
 #[path = "ring/channel.rs"]
 mod channel;
-#[path = "ring/contest.rs"]
+#[path = "support/contest.rs"]
 mod contest;
 #[path = "ring/count.rs"]
 mod count;
@@ -23,7 +23,7 @@ mod count;
 mod hand;
 #[path = "ring/limits.rs"]
 mod limits;
-#[path = "ring/machine.rs"]
+#[path = "support/machine.rs"]
 mod machine;
 #[path = "ring/ours.rs"]
 mod ours;
@@ -33,11 +33,12 @@ mod peers;
 use std::env;
 use std::time::Instant;
 
+use broadcast::Lines;
 use channel::{Load, batches, in_place, large, one_way, round_trip, to_a_sleeper};
 use contest::{Contest, Settings};
 use hand::Hand;
 use machine::HERE;
-use peers::{ArrayQueue, BareFutex, Mailbox, Rtrb, ShmemIpc};
+use peers::{ArrayQueue, BareFutex, Mailbox, Rtrb, ShmemIpc, TimedFutex};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -123,6 +124,7 @@ fn asleep(settings: Settings) {
     let load = Load::new(64, 500 / settings.hurry);
     Contest::new("round trip, both asleep, 8 B", NS)
         .add("limit: futex", round_trip::<8, BareFutex>(load))
+        .add("limit: futex, timed", round_trip::<8, TimedFutex>(load))
         .add("ours, sleep", round_trip::<8, ours::SpscSleep<8>>(load))
         .run(settings);
 }
@@ -132,6 +134,10 @@ fn sleeper(settings: Settings) {
     let load = Load::new(8, 100 / settings.hurry);
     Contest::new("one way to a sleeper, 8 B", NS)
         .add("limit: futex", to_a_sleeper::<BareFutex>(PAUSE_NS, load))
+        .add(
+            "limit: futex, timed",
+            to_a_sleeper::<TimedFutex>(PAUSE_NS, load),
+        )
         .add(
             "ours, sleep",
             to_a_sleeper::<ours::SpscSleep<8>>(PAUSE_NS, load),
@@ -146,6 +152,7 @@ fn one_cpu(settings: Settings) {
     few.count /= 10;
     Contest::new("round trip, both on one CPU, 8 B", NS)
         .add("limit: futex", round_trip::<8, BareFutex>(load))
+        .add("limit: futex, timed", round_trip::<8, TimedFutex>(load))
         .add("ours, sleep", round_trip::<8, ours::SpscSleep<8>>(load))
         .add(
             "ours, spin then sleep",
@@ -255,13 +262,24 @@ fn broadcasts(settings: Settings) {
     let load = Load::new(KIB, 500_000 / settings.hurry);
     let mut flat_out = Contest::new("broadcast, 64 B, flat out: the producer's time", NS);
     for readers in 0..=3 {
-        flat_out = flat_out.add(named(readers), broadcast::flat_out(readers, load));
+        flat_out = flat_out
+            .add(
+                format!("limit: lines, {}", named(readers)),
+                broadcast::flat_out::<Lines>(readers, load),
+            )
+            .add(
+                format!("ours, {}", named(readers)),
+                broadcast::flat_out::<ours::Broadcast>(readers, load),
+            );
     }
     flat_out.run(settings);
     let load = Load::new(KIB, 10_000 / settings.hurry);
     let mut paced = Contest::new("broadcast, 64 B, one every 2 µs: the producer's time", NS);
     for readers in 0..=3 {
-        paced = paced.add(named(readers), broadcast::paced(readers, EVERY_NS, load));
+        paced = paced.add(
+            named(readers),
+            broadcast::paced::<ours::Broadcast>(readers, EVERY_NS, load),
+        );
     }
     paced.run(settings);
 }

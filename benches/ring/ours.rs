@@ -6,6 +6,7 @@ use linipc_core::ring::spsc::{Consumer, Producer};
 use linipc_core::ring::{self, Error, Kind, Trusted, Wait, broadcast, items, mpmc, mpsc};
 use linipc_core::shared::SharedBytes;
 
+use crate::broadcast::N;
 use crate::channel::{
     Channel, ReceiveBatch, ReceiveInPlace, Receiver, SendBatch, SendInPlace, Sender,
 };
@@ -346,41 +347,43 @@ pub(crate) struct Publisher(broadcast::Producer<Memory>);
 pub(crate) struct Subscriber(broadcast::Consumer<Memory>);
 
 impl Broadcast {
-    pub(crate) const MESSAGE: usize = 64;
+    fn capacity(slots: usize) -> u64 {
+        (slots * N).next_power_of_two() as u64
+    }
+}
 
-    pub(crate) fn len(slots: usize) -> usize {
+impl crate::broadcast::Broadcast for Broadcast {
+    type Publisher = Publisher;
+    type Subscriber = Subscriber;
+
+    fn len(slots: usize) -> usize {
         ring::len(Self::capacity(slots)).unwrap()
     }
 
-    fn capacity(slots: usize) -> u64 {
-        (slots * Self::MESSAGE).next_power_of_two() as u64
-    }
-
-    pub(crate) fn create(memory: Memory, slots: usize) -> Self {
+    fn create(memory: Memory, slots: usize) -> Self {
         ring::create(memory, Kind::Broadcast, Self::capacity(slots)).unwrap();
         Self(memory)
     }
 
-    pub(crate) fn publisher(&self) -> Publisher {
+    fn publisher(&self) -> Publisher {
         Publisher(broadcast::Producer::attach(self.0).unwrap())
     }
 
-    pub(crate) fn subscriber(&self) -> Subscriber {
+    fn subscriber(&self) -> Subscriber {
         Subscriber(broadcast::Consumer::attach(self.0).unwrap())
     }
 }
 
-impl Publisher {
+impl crate::broadcast::Publisher for Publisher {
     #[inline]
-    pub(crate) fn publish(&mut self, message: &[u8; Broadcast::MESSAGE]) {
+    fn publish(&mut self, message: &[u8; N]) {
         self.0.try_push_value(message).unwrap();
     }
 }
 
-impl Subscriber {
-    /// Whether there was a message.
+impl crate::broadcast::Subscriber for Subscriber {
     #[inline]
-    pub(crate) fn poll(&mut self, into: &mut [u8]) -> bool {
+    fn poll(&mut self, into: &mut [u8; N]) -> bool {
         loop {
             match self.0.try_pop(into) {
                 Ok(_) => return true,

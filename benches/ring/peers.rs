@@ -3,8 +3,9 @@
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use linipc_core::futex::Futex;
+use linipc_core::futex::{Clock, Deadline, Futex};
 use linipc_core::shared::SharedBytes;
 
 use crate::channel::{Channel, ReceiveBatch, Receiver, SendBatch, Sender};
@@ -74,20 +75,24 @@ impl<const N: usize> Receiver for MailboxSide<N> {
     }
 }
 
-/// A word that one side sleeps on and the other changes, with eight bytes beside it.
+/// A word that one side sleeps on and the other changes, with eight bytes beside it. Who is timed
+/// sleeps for 50 ms at most: with that one can learn of the other's death.
 #[derive(Debug)]
-pub(crate) struct BareFutex(SharedBytes<'static>);
+pub(crate) struct OnFutex<const TIMED: bool>(SharedBytes<'static>);
+
+pub(crate) type BareFutex = OnFutex<false>;
+pub(crate) type TimedFutex = OnFutex<true>;
 
 #[derive(Debug)]
-pub(crate) struct BareFutexSide {
+pub(crate) struct FutexSide<const TIMED: bool> {
     futex: Futex<'static>,
     value: &'static AtomicU64,
     turn: u32,
 }
 
-impl BareFutex {
-    fn side(&self) -> BareFutexSide {
-        BareFutexSide {
+impl<const TIMED: bool> OnFutex<TIMED> {
+    fn side(&self) -> FutexSide<TIMED> {
+        FutexSide {
             futex: Futex::shared(self.0.atomic_u32(0).unwrap()),
             value: self.0.atomic_u64(8).unwrap(),
             turn: 0,
@@ -95,24 +100,24 @@ impl BareFutex {
     }
 }
 
-impl Channel for BareFutex {
-    type Sender = BareFutexSide;
-    type Receiver = BareFutexSide;
+impl<const TIMED: bool> Channel for OnFutex<TIMED> {
+    type Sender = FutexSide<TIMED>;
+    type Receiver = FutexSide<TIMED>;
 
     fn create(memory: SharedBytes<'static>, _: usize) -> Self {
         Self(memory)
     }
 
-    fn sender(&self) -> BareFutexSide {
+    fn sender(&self) -> FutexSide<TIMED> {
         self.side()
     }
 
-    fn receiver(&self) -> BareFutexSide {
+    fn receiver(&self) -> FutexSide<TIMED> {
         self.side()
     }
 }
 
-impl Sender for BareFutexSide {
+impl<const TIMED: bool> Sender for FutexSide<TIMED> {
     #[inline]
     fn send(&mut self, message: &[u8]) {
         let value = u64::from_ne_bytes(message.try_into().unwrap());
@@ -123,12 +128,14 @@ impl Sender for BareFutexSide {
     }
 }
 
-impl Receiver for BareFutexSide {
+impl<const TIMED: bool> Receiver for FutexSide<TIMED> {
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> usize {
         while self.futex.word().load(Ordering::Acquire) == self.turn {
+            let slice = Duration::from_millis(50);
+            let deadline = TIMED.then(|| Deadline::after(Clock::Monotonic, slice));
             // An error says that the word has changed.
-            let _ = self.futex.wait(self.turn, None);
+            let _ = self.futex.wait(self.turn, deadline);
         }
         self.turn += 1;
         into.copy_from_slice(&self.value.load(Ordering::Relaxed).to_ne_bytes());

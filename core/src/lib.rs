@@ -34,6 +34,8 @@
 //! | mapping any of them | [`map`] | mmap(2) |
 //! | bytes that a peer may be writing | [`shared`] | |
 //! | messages through shared memory, without system calls | [`ring`] | |
+//! | locks in shared memory | [`pshared`] | pthread_mutexattr_setpshared(3) |
+//! | what makes a lock survive its owner | [`robust`] | get_robust_list(2) |
 //! | pipes | [`pipe`] | pipe(7), splice(2), tee(2), vmsplice(2) |
 //! | FIFOs | [`fifo`] | fifo(7) |
 //! | Unix sockets | [`socket::unix`] | unix(7) |
@@ -96,7 +98,9 @@ pub mod memfd;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
+pub mod pshared;
 pub mod ring;
+pub mod robust;
 pub mod shared;
 pub mod socket;
 pub mod sysv;

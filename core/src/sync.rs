@@ -7,7 +7,7 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, Left, with};
+pub use model::{Fault, Heap, Left, Process, Thread, kill_owner, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -19,10 +19,10 @@ mod real {
     use core::time::Duration;
 
     use rustix::io::Errno;
-    use rustix::thread::{MembarrierCommand, membarrier};
+    use rustix::thread::{MembarrierCommand, futex, membarrier};
     use rustix::time::{ClockId, clock_gettime};
 
-    use crate::futex::{Clock, Deadline, Futex};
+    use crate::futex::{Clock, Deadline, Futex, Timespec};
     use crate::map::Access;
     use crate::ring::{AttachError, DATA, Header, Memory, SLACK};
     use crate::sys::copy::{copy_in, copy_out, prefetch_read, prefetch_write};
@@ -55,8 +55,26 @@ mod real {
         });
     }
 
+    /// Sleeps while the word is `expected`, for so long at most.
+    #[inline(always)]
+    pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
+        let at_most = Timespec::try_from(at_most).map_err(|_| Errno::INVAL)?;
+        match futex::wait(word, futex::Flags::empty(), expected, Some(&at_most)) {
+            Err(Errno::AGAIN) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Wakes all who sleep on the word, and says how many that were.
+    #[inline(always)]
+    pub(crate) fn wake(word: &Word) -> usize {
+        // The memory is mapped, and no lock of the kernel's lives there.
+        Futex::shared(word).wake(u32::MAX).unwrap_or(0)
+    }
+
     /// Sleeps while the word is `expected`.
-    pub(crate) fn sleep(
+    #[inline(always)]
+    pub(crate) fn sleep_until(
         word: &Word,
         expected: u32,
         deadline: Option<Deadline>,
@@ -67,11 +85,57 @@ mod real {
         }
     }
 
-    /// Wakes all who sleep on the word.
-    pub(crate) fn wake(word: &Word) {
+    /// Wakes one who sleeps on the word.
+    #[inline(always)]
+    pub(crate) fn wake_one(word: &Word) {
         // The memory is mapped, and no lock of the kernel's lives there.
-        let _ = Futex::shared(word).wake(u32::MAX);
+        let _ = Futex::shared(word).wake(1);
     }
+
+    /// Locks a word of which the kernel is the one who knows who waits (`FUTEX_LOCK_PI2`).
+    pub(crate) fn lock_pi(word: &Word, deadline: Option<Deadline>) -> Result<(), Errno> {
+        loop {
+            let at = deadline.as_ref().map(|deadline| &deadline.at);
+            let done = match deadline.map(|deadline| deadline.clock) {
+                Some(Clock::Monotonic) => futex::lock_pi2(word, futex::Flags::empty(), at),
+                // The older call, whose clock is this one.
+                _ => futex::lock_pi(word, futex::Flags::empty(), at),
+            };
+            match done {
+                // The owner is just ending.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// The same, if it is free, or its owner died.
+    pub(crate) fn try_lock_pi(word: &Word) -> Result<bool, Errno> {
+        match futex::trylock_pi(word, futex::Flags::empty()) {
+            Err(Errno::AGAIN) => Ok(false),
+            done => done,
+        }
+    }
+
+    /// Gives it to the one with the highest priority who waits.
+    pub(crate) fn unlock_pi(word: &Word) -> Result<(), Errno> {
+        futex::unlock_pi(word, futex::Flags::empty())
+    }
+
+    #[allow(unused_imports, reason = "by those locks that know their holders")]
+    pub(crate) use crate::pshared::Process;
+    pub(crate) use crate::robust::{Node, Thread, is_thread};
+
+    /// Defines a function that is `const` outside models.
+    macro_rules! const_fn {
+        ($(#[$attribute:meta])* $vis:vis unsafe fn $($rest:tt)*) => {
+            $(#[$attribute])* $vis const unsafe fn $($rest)*
+        };
+        ($(#[$attribute:meta])* $vis:vis fn $($rest:tt)*) => {
+            $(#[$attribute])* $vis const fn $($rest)*
+        };
+    }
+    pub(crate) use const_fn;
 
     /// Lets [`heavy_fence`]s of all processes reach the threads of this one; whether they do.
     pub(crate) fn register() -> bool {
@@ -86,6 +150,7 @@ mod real {
 
     /// The fence of those who go to sleep: one in this thread, and one in every thread of every
     /// registered process that runs meanwhile. Whether it could be had.
+    #[inline(always)]
     pub(crate) fn heavy_fence() -> bool {
         fence(Ordering::SeqCst);
         membarrier(MembarrierCommand::GlobalExpedited).is_ok()
@@ -106,20 +171,16 @@ mod real {
 
     /// Whether a deadline has passed.
     pub(crate) fn has_passed(deadline: Deadline) -> bool {
-        left(deadline).is_zero()
+        left(Some(deadline), Duration::MAX).is_zero()
     }
 
-    fn left(deadline: Deadline) -> Duration {
+    /// How long it is until the deadline, or `at_most`.
+    pub(crate) fn left(deadline: Option<Deadline>, at_most: Duration) -> Duration {
+        let Some(deadline) = deadline else {
+            return at_most;
+        };
         let at = Duration::try_from(deadline.at).unwrap_or_default();
-        at.saturating_sub(now_by(deadline.clock))
-    }
-
-    /// A deadline, or the time that is `slice` from now if that is earlier.
-    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Deadline {
-        match deadline {
-            Some(deadline) if left(deadline) < slice => deadline,
-            _ => Deadline::after(Clock::Monotonic, slice),
-        }
+        at.saturating_sub(now_by(deadline.clock)).min(at_most)
     }
 
     /// The header at the beginning of memory that can hold one.
@@ -290,6 +351,7 @@ mod model {
     use self::std::sync::Arc;
     use self::std::vec::Vec;
     use core::cell::Cell;
+    use core::mem;
     use core::ptr::NonNull;
     use core::time::Duration;
 
@@ -297,8 +359,9 @@ mod model {
     use loom::sync::{Condvar, Mutex};
     use rustix::io::Errno;
 
-    use crate::futex::{Clock, Deadline, Timespec};
+    use crate::futex::Deadline;
     use crate::map::Access;
+    use crate::pshared::mutex;
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
@@ -368,16 +431,17 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Word {
         value: AtomicU32,
-        lock: Mutex<()>,
-        sleepers: Condvar,
+        /// How many sleep.
+        sleepers: Mutex<usize>,
+        woken: Condvar,
     }
 
     impl Word {
         pub(crate) fn new(value: u32) -> Self {
             Self {
                 value: AtomicU32::new(value),
-                lock: Mutex::new(()),
-                sleepers: Condvar::new(),
+                sleepers: Mutex::new(0),
+                woken: Condvar::new(),
             }
         }
     }
@@ -392,28 +456,148 @@ mod model {
 
     /// A nap ends by itself; another sleep when it is woken, also by a death, of which a real sleeper
     /// learns when its time is up. So it always says that it is.
-    pub(crate) fn sleep(word: &Word, expected: u32, until: Option<Deadline>) -> Result<(), Errno> {
-        let is_nap = until.is_some_and(|until| until.at.tv_nsec <= NAP);
-        if is_nap || expected & DIED != 0 {
+    pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
+        if at_most <= NAP || expected & DIED != 0 {
             loom::thread::yield_now();
             return Err(Errno::TIMEDOUT);
         }
-        let held = word.lock.lock().unwrap();
+        let mut sleepers = word.sleepers.lock().unwrap();
         if word.load(Ordering::Relaxed) == expected {
-            drop(word.sleepers.wait(held).unwrap());
+            *sleepers += 1;
+            drop(word.woken.wait(sleepers).unwrap());
         }
         Err(Errno::TIMEDOUT)
+    }
+
+    pub(crate) fn sleep_until(
+        word: &Word,
+        expected: u32,
+        _: Option<Deadline>,
+    ) -> Result<(), Errno> {
+        let mut sleepers = word.sleepers.lock().unwrap();
+        if word.load(Ordering::Relaxed) == expected {
+            *sleepers += 1;
+            drop(word.woken.wait(sleepers).unwrap());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wake_one(word: &Word) {
+        let mut sleepers = word.sleepers.lock().unwrap();
+        *sleepers = sleepers.saturating_sub(1);
+        word.woken.notify_one();
+    }
+
+    /// The kernel's own locks are not modelled.
+    pub(crate) fn lock_pi(_: &Word, _: Option<Deadline>) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn try_lock_pi(_: &Word) -> Result<bool, Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    pub(crate) fn unlock_pi(_: &Word) -> Result<(), Errno> {
+        Err(Errno::NOSYS)
+    }
+
+    macro_rules! const_fn {
+        ($($function:tt)*) => { $($function)* };
+    }
+    pub(crate) use const_fn;
+
+    /// A process of a model.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Process(u64);
+
+    impl Process {
+        /// That with a process id, which is not 0.
+        pub fn new(pid: u32) -> Self {
+            Self(u64::from(pid) << 42)
+        }
+
+        pub(crate) fn is_forked(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn identity(&self) -> u64 {
+            self.0
+        }
+
+        pub(crate) fn light_fence(&self) {
+            light_fence();
+            if has(Fault::NoRegistration) {
+                fence(Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// A thread of a model, whose list is in its head.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Thread(pub u32);
+
+    impl Thread {
+        pub(crate) fn id(&self) -> u32 {
+            self.0
+        }
+
+        pub(crate) fn is_forked(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn begin(&self, _: Node) {}
+
+        pub(crate) fn end(&self) {}
+
+        pub(crate) fn insert(&self, _: Node) {}
+
+        pub(crate) fn remove(&self, _: Node) {}
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Node;
+
+    impl Node {
+        pub(crate) unsafe fn of(_: *const u8, _: bool) -> Self {
+            Self
+        }
+
+        pub(crate) fn is_in_list(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn forget(&self) {}
+    }
+
+    pub(crate) fn is_thread(_: u32) -> bool {
+        true
+    }
+
+    /// The owner of a mutex dies: what the kernel does then.
+    pub fn kill_owner(mutex: &mutex::Mutex, owner: Thread) {
+        const WAITERS: u32 = 1 << 31;
+        const OWNER_DIED: u32 = 1 << 30;
+        let dead =
+            |seen| (seen & (OWNER_DIED - 1) == owner.id()).then_some(seen & WAITERS | OWNER_DIED);
+        let word = &mutex.lock;
+        match word.fetch_update(Ordering::AcqRel, Ordering::Acquire, dead) {
+            Ok(seen) if seen & WAITERS != 0 => wake_one(word),
+            // Between the exchange and the wake.
+            Err(0) => wake_one(word),
+            _ => {}
+        }
     }
 
     /// A bit of the bell: somebody on the other side has died.
     const DIED: u32 = 1 << 31;
 
-    /// Up to so many ns it is a nap.
-    const NAP: i64 = 10_000_000;
+    /// Up to so long it is a nap.
+    const NAP: Duration = Duration::from_millis(10);
 
-    pub(crate) fn wake(word: &Word) {
-        let _held = word.lock.lock().unwrap();
-        word.sleepers.notify_all();
+    pub(crate) fn wake(word: &Word) -> usize {
+        let mut sleepers = word.sleepers.lock().unwrap();
+        word.woken.notify_all();
+        mem::take(&mut sleepers)
     }
 
     pub(crate) fn register() -> bool {
@@ -445,15 +629,8 @@ mod model {
         false
     }
 
-    pub(crate) fn earlier(_: Option<Deadline>, slice: Duration) -> Deadline {
-        let at = Timespec {
-            tv_sec: 0,
-            tv_nsec: slice.subsec_nanos().into(),
-        };
-        Deadline {
-            clock: Clock::Monotonic,
-            at,
-        }
+    pub(crate) fn left(_: Option<Deadline>, at_most: Duration) -> Duration {
+        at_most
     }
 
     macro_rules! layout {

@@ -339,23 +339,22 @@ fn spin_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<bool, 
     }
 }
 
+#[inline(always)]
 fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), Error> {
-    let mut looked = sync::now();
+    let mut looked = None;
     loop {
         // (W1) Relaxed: (W2) orders it.
-        let bits = end.here().bell.0.fetch_or(ASLEEP, Ordering::Relaxed) | ASLEEP;
+        let bell = end.here().bell.0.fetch_or(ASLEEP, Ordering::Relaxed) | ASLEEP;
         // (W2) If it comes before (R2), the other side's (R3) sees the bit; else (W3) sees what it
         // published.
-        let fenced = heavy_fence();
+        let misses = !heavy_fence() || end.there().0.is_unreached();
         // (W3)
         if end.is_ready(need)? {
             return Ok(());
         }
         check_deadline(how)?;
-        let misses = !fenced || end.there().0.is_unreached();
         let slice = if misses { NAP } else { LOOK_ASLEEP };
-        let until = sync::earlier(how.deadline, slice);
-        let woken = sleep(&end.here().bell.0, bits, Some(until));
+        let woken = sleep(&end.here().bell.0, bell, sync::left(how.deadline, slice));
         if end.is_ready(need)? {
             return Ok(());
         }
@@ -365,8 +364,9 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
         }
         // Also of those whom others wake all the time, for nothing.
         let now = sync::now();
-        if woken.is_err() || now.saturating_sub(looked) >= LOOK_ASLEEP {
-            looked = now;
+        let since = *looked.get_or_insert(now);
+        if woken.is_err() || now.saturating_sub(since) >= LOOK_ASLEEP {
+            looked = Some(now);
             if is_last_of_the_dead(end, need)? {
                 return Ok(());
             }

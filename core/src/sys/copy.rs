@@ -81,6 +81,36 @@ mod x86_64 {
         "movups [{to}], {unit}"
     );
 
+    /// Copies 64 bytes or less: 32 at the beginning, and 32 that begin at `last`.
+    ///
+    /// # Safety
+    ///
+    /// `from` must be valid for reads and `to` for writes of `last + 32` bytes.
+    #[inline(always)]
+    unsafe fn copy32_twice(from: *const u8, to: *mut u8, last: usize) {
+        // SAFETY: The caller's promise.
+        unsafe {
+            asm!(
+                "movups {a}, [{from}]",
+                "movups {b}, [{from} + 16]",
+                "movups {c}, [{from} + {last}]",
+                "movups {d}, [{from} + {last} + 16]",
+                "movups [{to}], {a}",
+                "movups [{to} + 16], {b}",
+                "movups [{to} + {last}], {c}",
+                "movups [{to} + {last} + 16], {d}",
+                from = in(reg) from,
+                to = in(reg) to,
+                last = in(reg) last,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
     /// Copies `len` bytes. What is no multiple of a unit ends with a unit that overlaps the one before.
     ///
     /// Where the length is known, what is inlined is a few moves; where it is not, little more.
@@ -100,12 +130,11 @@ mod x86_64 {
         if len > SHORT {
             // SAFETY: The caller's promise.
             unsafe { copy_lines(from, to, len) };
+        } else if len >= 32 {
+            // SAFETY: The caller's promise.
+            unsafe { copy32_twice(from, to, len - 32) };
         } else if len >= 16 {
             at!(copy16, 0);
-            if len > 32 {
-                at!(copy16, 16);
-                at!(copy16, len - 32);
-            }
             if len > 16 {
                 at!(copy16, len - 16);
             }

@@ -1,0 +1,212 @@
+//! Locks that live in shared memory, between processes of which any may be killed at any moment.
+//!
+//! Each is a structure of atomics that is its own format: it is made in place, in memory of any
+//! mapping (`init`), in a `static`, or as a field of a `repr(C)` structure (`new`), and is found there
+//! (`attach`) by any number of processes. None allocates. Each has a form that only tries, one that
+//! waits, and one that waits until a [`Deadline`](crate::futex::Deadline).
+//!
+//! | to | use | when the one who holds it is killed |
+//! |---|---|---|
+//! | guard data, and learn who broke it | [`mutex`] | the kernel says so at once: the next one gets it with `OwnerDied` |
+//! | share a lock with C programs | [`pthread`] | the same |
+//!
+//! # Trust
+//!
+//! Who may write the memory may write anything there. Then a call fails, gives what is not free, or
+//! waits for ever (give a deadline); it does not panic, and touches nothing outside. There is one
+//! exception, the links of a [`mutex`], which are the reason for its placement in two pages.
+
+use core::fmt;
+
+use rustix::io::Errno;
+
+use crate::map::Access;
+use crate::shared::SharedBytes;
+use crate::sync::{AtomicU32, Ordering};
+
+pub mod mutex;
+mod process;
+pub mod pthread;
+
+pub use process::Process;
+
+/// Why a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// It cannot be had at once (`EBUSY`).
+    Busy,
+    /// The deadline has passed (`ETIMEDOUT`).
+    TimedOut,
+    /// Its owner died, and who had it after that did not say that the data are consistent: nobody can
+    /// have it any more (`ENOTRECOVERABLE`).
+    NotRecoverable,
+    /// The caller has it already (`EDEADLK`).
+    Deadlock,
+    /// As often as it can be counted (`EAGAIN`, `EOVERFLOW`).
+    Overflow,
+    /// A party died, which the others would have waited for.
+    PeerDead,
+    /// This process is a child of the one that made the token: make a new one after fork(2).
+    Forked,
+    /// The words are none that a peer that keeps to the rules would have written (`EINVAL`).
+    Corrupt,
+    /// The kernel refused.
+    System(Errno),
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::TIMEDOUT => Self::TimedOut,
+            errno => Self::System(errno),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("others have it"),
+            Self::TimedOut => f.write_str("the deadline has passed"),
+            Self::NotRecoverable => {
+                f.write_str("its owner died, and the next one left it inconsistent")
+            }
+            Self::Deadlock => f.write_str("the caller has it already"),
+            Self::Overflow => f.write_str("it cannot be counted any further"),
+            Self::PeerDead => f.write_str("a party died"),
+            Self::Forked => f.write_str("the token was made before a fork"),
+            Self::Corrupt => f.write_str("no lock of this kind wrote this"),
+            Self::System(errno) => errno.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Why memory cannot be, or is not, a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachError {
+    /// The memory is too short.
+    TooSmall {
+        /// The bytes that it needs.
+        needed: usize,
+    },
+    /// The memory's address is not a multiple of this.
+    Unaligned {
+        /// The alignment.
+        align: usize,
+    },
+    /// The memory is not mapped for reading and writing.
+    ReadOnly,
+    /// There is none of this kind in this memory, or not yet.
+    NotFound,
+    /// It was made by another version of this crate.
+    Version {
+        /// Its version.
+        found: u32,
+        /// This crate's.
+        expected: u32,
+    },
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooSmall { needed } => write!(f, "it needs {needed} bytes of memory"),
+            Self::Unaligned { align } => {
+                write!(f, "its address must be a multiple of {align}")
+            }
+            Self::ReadOnly => f.write_str("it needs memory that can be read and written"),
+            Self::NotFound => f.write_str("there is none of this kind in this memory"),
+            Self::Version { found, expected } => {
+                write!(
+                    f,
+                    "it is of version {found}, and this is version {expected}"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for AttachError {}
+
+/// A lock's words, as they are in memory.
+///
+/// # Safety
+///
+/// `repr(C)`, and nothing but atomics without padding: any bytes are valid, and may change at any time.
+pub(crate) unsafe trait InPlace: Sized {}
+
+/// The words in memory, whatever they are.
+pub(crate) fn find<T: InPlace>(memory: SharedBytes<'_>) -> Result<&T, AttachError> {
+    if !memory.access().contains(Access::READ | Access::WRITE) {
+        return Err(AttachError::ReadOnly);
+    }
+    if memory.len() < size_of::<T>() {
+        return Err(AttachError::TooSmall {
+            needed: size_of::<T>(),
+        });
+    }
+    let words = memory.as_ptr().cast::<T>();
+    if !words.is_aligned() {
+        return Err(AttachError::Unaligned {
+            align: align_of::<T>(),
+        });
+    }
+    // SAFETY: So many bytes are mapped for reading and writing as long as the view lives, they are
+    // aligned, and any are valid (`InPlace`); all accesses to them are atomic (`SharedBytes`).
+    Ok(unsafe { &*words })
+}
+
+/// The first word of a lock that has no format of others: what it is, and its version.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Magic(AtomicU32);
+
+/// What lock the first word is of.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+#[allow(dead_code, reason = "each is named by its module")]
+pub(crate) enum Kind {
+    RwLock = 1,
+    Condvar,
+    Barrier,
+    Once,
+    Event,
+    Semaphore,
+    Spin,
+}
+
+impl Magic {
+    const VERSION: u32 = 1;
+
+    const fn word(kind: Kind) -> u32 {
+        // "lp", the kind, and the version.
+        0x6c70_0000 | (kind as u32) << 8 | Self::VERSION
+    }
+
+    /// That of a new lock.
+    #[allow(dead_code)]
+    pub(crate) fn write(&self, kind: Kind) {
+        // Release: who attaches finds all words of the lock.
+        self.0.store(Self::word(kind), Ordering::Release);
+    }
+
+    /// Whether the lock is of this kind and version.
+    #[allow(dead_code)]
+    pub(crate) fn check(&self, kind: Kind) -> Result<(), AttachError> {
+        let expected = Self::word(kind);
+        // Acquire: of `write`.
+        let found = self.0.load(Ordering::Acquire);
+        if found == expected {
+            Ok(())
+        } else if found & !0xff == expected & !0xff {
+            Err(AttachError::Version {
+                found: found & 0xff,
+                expected: Self::VERSION,
+            })
+        } else {
+            Err(AttachError::NotFound)
+        }
+    }
+}

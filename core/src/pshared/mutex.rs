@@ -1,0 +1,965 @@
+//! A robust mutex: whoever holds it may be killed, and the next one learns that.
+//!
+//! Mirrors pthread_mutex_lock(3), pthread_mutexattr_setrobust(3) and futex(2). The format is that of
+//! glibc's `pthread_mutex_t` on 64-bit machines, on all machines, so a 64-bit C program can use the same
+//! mutex ([`pthread`](super::pthread)).
+//!
+//! ```
+//! use linipc_core::map::{Access, Region};
+//! use linipc_core::pshared::mutex::{Kind, LockError, Mutex};
+//! use linipc_core::robust::Thread;
+//!
+//! let region = Region::anonymous(4096, Access::READ | Access::WRITE)?;
+//! // SAFETY: Only this program has the memory.
+//! let mutex = unsafe { Mutex::init(region.bytes(), Kind::Normal) }?;
+//! let thread = Thread::current()?;
+//! let guard = match mutex.lock(thread) {
+//!     Ok(guard) => guard,
+//!     // What the lock guards may be half changed: repair it here.
+//!     Err(LockError::OwnerDied(guard)) => guard.mark_consistent(),
+//!     Err(LockError::Failed(error)) => return Err(error.into()),
+//! };
+//! drop(guard);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! # Format
+//!
+//! ```text
+//!  0     4      8      12     16    20        24        32     40
+//!  +-----+------+------+------+-----+---------+---------+------+
+//!  |lock |count |owner |users |kind | (link)  | previous| next |
+//!  +-----+------+------+------+-----+---------+---------+------+
+//!   shared, whoever has it                  |  of the owner's process only
+//!
+//!  lock   thread id of the owner | somebody sleeps << 31 | an owner died << 30
+//!  owner  the same id, or INT_MAX: inconsistent, or INT_MAX - 1: not recoverable
+//!  kind   0 normal, 1 recursive, 2 error-checking | 16 robust | 32 inherits priority | 128 shared
+//! ```
+//!
+//! # Links and strangers
+//!
+//! While a mutex is held it is in the robust list of its owner's thread, whose links are in the last 16
+//! bytes. Who else may write these can lead us to write anywhere, when we unlock. So [`Mutex::init`] and
+//! [`Mutex::attach`] are `unsafe`: all who can write the memory must be trusted. For others there is
+//! [`Split`]: the first 24 bytes are at the end of a shared page, and behind it each process has a
+//! page of its own for the links.
+//!
+//! # Ordering
+//!
+//! | release | acquire | publishes |
+//! |---|---|---|
+//! | (U1) `unlock` exchanges the lock word | (L1), (L2) the next owner exchanges it | what the mutex guards |
+//! | the kernel sets `OWNER_DIED` | (L2) the next owner exchanges it | the same, as far as it came |
+//!
+//! # Pitfalls
+//!
+//! - A mutex belongs to a thread, and its guards cannot be sent to another one.
+//! - Deadlocks are found only by error-checking and recursive mutexes, and by those that inherit priority.
+//! - Locking one's normal mutex a second time waits for ever, as POSIX has it.
+
+use core::fmt;
+use core::mem;
+use core::ptr;
+use core::time::Duration;
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+
+use super::{AttachError, Error, InPlace, find};
+use crate::futex::Deadline;
+use crate::map::Access;
+use crate::shared::SharedBytes;
+use crate::sync::{
+    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, is_thread,
+    layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
+};
+
+/// Somebody sleeps (`FUTEX_WAITERS`).
+const WAITERS: u32 = 1 << 31;
+/// An owner died (`FUTEX_OWNER_DIED`).
+const OWNER_DIED: u32 = 1 << 30;
+/// Whose it is (`FUTEX_TID_MASK`).
+const OWNER: u32 = OWNER_DIED - 1;
+
+/// As owner: it died, and who has the mutex now has not said that all is consistent.
+const INCONSISTENT: u32 = i32::MAX as u32;
+/// As owner: nobody can have it any more.
+const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
+
+const ROBUST: u32 = 16;
+const INHERIT: u32 = 32;
+const SHARED: u32 = 128;
+
+/// What happens when the owner locks again: `pthread_mutexattr_settype`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(alias = "pthread_mutexattr_settype")]
+pub enum Kind {
+    /// `PTHREAD_MUTEX_NORMAL`: it waits for itself.
+    Normal = 0,
+    /// `PTHREAD_MUTEX_RECURSIVE`: it has it once more, and unlocks as often.
+    Recursive = 1,
+    /// `PTHREAD_MUTEX_ERRORCHECK`: [`Error::Deadlock`].
+    ErrorCheck = 2,
+}
+
+/// What a mutex is, as read once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Attributes(u32);
+
+impl Attributes {
+    const fn new(kind: Kind, inherits: bool) -> Self {
+        Self(kind as u32 | ROBUST | SHARED | if inherits { INHERIT } else { 0 })
+    }
+
+    const PLAIN: Self = Self::new(Kind::Normal, false);
+
+    #[inline(always)]
+    fn check(bits: u32) -> Option<Self> {
+        let kind = (bits & !INHERIT).wrapping_sub(ROBUST | SHARED);
+        (kind <= Kind::ErrorCheck as u32).then_some(Self(bits))
+    }
+
+    /// Whether neither the kernel nor a count has a part in it.
+    #[inline(always)]
+    fn is_plain(self) -> bool {
+        self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN.0
+    }
+
+    fn inherits(self) -> bool {
+        self.0 & INHERIT != 0
+    }
+
+    fn is(self, kind: Kind) -> bool {
+        self.0 & 3 == kind as u32
+    }
+}
+
+/// A mutex, as it is in memory.
+#[derive(Debug)]
+#[repr(C)]
+#[doc(alias = "pthread_mutex_t")]
+pub struct Mutex {
+    pub(crate) lock: Word,
+    count: AtomicU32,
+    owner: AtomicU32,
+    users: AtomicU32,
+    kind: AtomicU32,
+    _link: AtomicU32,
+    _links: [AtomicU64; 2],
+}
+
+layout! {
+    Mutex: size 40, align 8;
+    Mutex { lock: 0, count: 4, owner: 8, users: 12, kind: 16, _link: 20, _links: 24 }
+}
+
+// SAFETY: It is `repr(C)`, and nothing but atomics without padding.
+unsafe impl InPlace for Mutex {}
+
+/// How far a call goes.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Try,
+    Wait(Option<Deadline>),
+}
+
+/// Why a mutex was not simply locked.
+#[derive(Debug)]
+pub enum LockError<'a> {
+    /// It is locked, and its last owner died: what it guards may be half changed (`EOWNERDEAD`).
+    OwnerDied(Inconsistent<'a>),
+    /// It is not locked.
+    Failed(Error),
+}
+
+impl From<Error> for LockError<'_> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl fmt::Display for LockError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied(_) => f.write_str("the owner of the mutex died"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for LockError<'_> {}
+
+impl Mutex {
+    const_fn! {
+        /// A mutex that is free, for a `static` or a field of what is shared.
+        ///
+        /// # Safety
+        ///
+        /// As for [`Mutex::init`]; and it must not be moved or freed while it is locked, even if its
+        /// guard was forgotten. A `static` is right.
+        pub unsafe fn new(kind: Kind) -> Self {
+            Self::with(Attributes::new(kind, false))
+        }
+    }
+
+    const_fn! {
+        /// [`Mutex::new`] that lends its owner the priority of those who wait
+        /// (`PTHREAD_PRIO_INHERIT`).
+        ///
+        /// # Safety
+        ///
+        /// As for [`Mutex::new`].
+        #[doc(alias = "pthread_mutexattr_setprotocol")]
+        pub unsafe fn inheriting(kind: Kind) -> Self {
+            Self::with(Attributes::new(kind, true))
+        }
+    }
+
+    const_fn! {
+        fn with(attributes: Attributes) -> Self {
+            Self {
+                lock: Word::new(0),
+                count: AtomicU32::new(0),
+                owner: AtomicU32::new(0),
+                users: AtomicU32::new(0),
+                kind: AtomicU32::new(attributes.0),
+                _link: AtomicU32::new(0),
+                _links: [AtomicU64::new(0), AtomicU64::new(0)],
+            }
+        }
+    }
+
+    /// `int pthread_mutex_init(pthread_mutex_t *, const pthread_mutexattr_t *)`: makes a free mutex at
+    /// the beginning of memory. Whoever used one there before must be gone.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the memory
+    /// for it.
+    ///
+    /// # Safety
+    ///
+    /// As long as anybody uses the mutex, all who can write its 40 bytes must be trusted to do that by
+    /// locking only; and they stay mapped while this process has it, even if its guard was forgotten.
+    ///
+    /// # References
+    ///
+    /// - [pthread_mutex_init(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_init.3p.html)
+    #[doc(alias = "pthread_mutex_init")]
+    pub unsafe fn init(memory: SharedBytes<'_>, kind: Kind) -> Result<&Self, AttachError> {
+        find::<Self>(memory).map(|mutex| mutex.format(Attributes::new(kind, false)))
+    }
+
+    /// [`Mutex::init`] of an [inheriting](Mutex::inheriting) mutex.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::init`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Mutex::init`].
+    pub unsafe fn init_inheriting(
+        memory: SharedBytes<'_>,
+        kind: Kind,
+    ) -> Result<&Self, AttachError> {
+        find::<Self>(memory).map(|mutex| mutex.format(Attributes::new(kind, true)))
+    }
+
+    /// The mutex at the beginning of memory.
+    ///
+    /// # Errors
+    ///
+    /// - [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the
+    ///   memory for one.
+    /// - [`AttachError::NotFound`]: there is none, or one that is not robust or not process-shared.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Mutex::init`].
+    pub unsafe fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
+        let mutex = find::<Self>(memory)?;
+        mutex.checked()?;
+        Ok(mutex)
+    }
+
+    fn format(&self, attributes: Attributes) -> &Self {
+        for word in [&self.count, &self.owner, &self.users] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.lock.store(0, Ordering::Relaxed);
+        // Release: who attaches finds a free mutex.
+        self.kind.store(attributes.0, Ordering::Release);
+        self
+    }
+
+    fn checked(&self) -> Result<Attributes, AttachError> {
+        // Acquire: of `format`.
+        Attributes::check(self.kind.load(Ordering::Acquire)).ok_or(AttachError::NotFound)
+    }
+
+    /// `int pthread_mutex_lock(pthread_mutex_t *mutex)`: locks; waits until it can.
+    ///
+    /// # Errors
+    ///
+    /// - [`LockError::OwnerDied`]: it is locked, and its last owner died.
+    /// - [`Error::NotRecoverable`]: that was so, and who had it then did not mark it consistent.
+    /// - [`Error::Deadlock`]: the thread has it already.
+    /// - [`Error::Overflow`]: a recursive mutex is locked 2³² - 1 times.
+    /// - [`Error::Forked`]: the token is the parent's.
+    /// - [`Error::Corrupt`]: not a mutex of this format any more.
+    /// - [`Error::System`]: `NOMEM`, `SRCH`, `NOSYS` of a mutex that inherits priority.
+    ///
+    /// # References
+    ///
+    /// - [pthread_mutex_lock(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_lock.3p.html)
+    #[inline(always)]
+    #[doc(alias = "pthread_mutex_lock")]
+    pub fn lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
+        self.acquire(thread, self.attributes()?, How::Wait(None))
+    }
+
+    /// `int pthread_mutex_trylock(pthread_mutex_t *mutex)`: locks, if nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`]; [`Error::Busy`]: somebody has it.
+    ///
+    /// # References
+    ///
+    /// - [pthread_mutex_lock(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_lock.3p.html)
+    #[inline(always)]
+    #[doc(alias = "pthread_mutex_trylock")]
+    pub fn try_lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
+        self.acquire(thread, self.attributes()?, How::Try)
+    }
+
+    /// `int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clockid, const struct timespec
+    /// *abstime)`: locks; waits until it can, but not beyond the deadline.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`]; [`Error::TimedOut`]: the deadline has passed. A mutex that is free is
+    /// locked even then.
+    ///
+    /// # References
+    ///
+    /// - [pthread_mutex_timedlock(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_timedlock.3p.html)
+    #[inline]
+    #[doc(alias = "pthread_mutex_timedlock")]
+    #[doc(alias = "pthread_mutex_clocklock")]
+    pub fn lock_deadline(
+        &self,
+        thread: Thread,
+        deadline: Deadline,
+    ) -> Result<Guard<'_>, LockError<'_>> {
+        self.acquire(thread, self.attributes()?, How::Wait(Some(deadline)))
+    }
+
+    #[inline(always)]
+    fn attributes(&self) -> Result<Attributes, Error> {
+        // Relaxed: it does not change; what is no mutex any more is an error.
+        Attributes::check(self.kind.load(Ordering::Relaxed)).ok_or(Error::Corrupt)
+    }
+
+    #[inline(always)]
+    fn node(&self, attributes: Attributes) -> Node {
+        let word = ptr::from_ref(self).cast::<u8>();
+        // SAFETY: The word is at the beginning of a mutex of this format. Its links are trusted, or
+        // nobody else can reach them: the promise of `init` and `attach`, `Split`, or a `static`'s.
+        unsafe { Node::of(word, attributes.inherits()) }
+    }
+
+    #[inline(always)]
+    fn acquire(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Guard<'_>, LockError<'_>> {
+        if thread.is_forked() {
+            return Err(Error::Forked.into());
+        }
+        if !attributes.is_plain() {
+            return self.acquire_slowly(thread, attributes, how);
+        }
+        thread.begin(self.node(Attributes::PLAIN));
+        match self.exchange(thread) {
+            Ok(_) => self.finish(thread, attributes, Got::Free),
+            Err(seen) => self.acquire_contended(seen, thread, attributes, how),
+        }
+    }
+
+    #[inline(always)]
+    fn exchange(&self, thread: Thread) -> Result<u32, u32> {
+        // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
+        self.lock
+            .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed)
+    }
+
+    #[inline(never)]
+    fn acquire_slowly(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Guard<'_>, LockError<'_>> {
+        thread.begin(self.node(attributes));
+        match self.exchange(thread) {
+            Ok(_) => self.finish(thread, attributes, Got::Free),
+            Err(seen) => self.acquire_contended(seen, thread, attributes, how),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_contended(
+        &self,
+        seen: u32,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Guard<'_>, LockError<'_>> {
+        match self.contend(seen, thread, attributes, how) {
+            Ok(got) => self.finish(thread, attributes, got),
+            Err(error) => {
+                thread.end();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The word says that the mutex is the thread's: does what else belongs to that.
+    #[inline(always)]
+    fn finish(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        got: Got,
+    ) -> Result<Guard<'_>, LockError<'_>> {
+        let guard = Guard {
+            mutex: self,
+            thread,
+            attributes,
+            claim: None,
+        };
+        // Relaxed: the lock word orders it, and all that follows.
+        let owner = self.owner.load(Ordering::Relaxed);
+        if got == Got::Again {
+            thread.end();
+            return match owner {
+                INCONSISTENT => Err(LockError::OwnerDied(Inconsistent(guard))),
+                _ => Ok(guard),
+            };
+        }
+        if owner == NOT_RECOVERABLE {
+            mem::forget(guard);
+            return self.give_up(thread, attributes);
+        }
+        thread.insert(self.node(attributes));
+        self.count.store(1, Ordering::Relaxed);
+        if got == Got::OwnerDied {
+            self.owner.store(INCONSISTENT, Ordering::Relaxed);
+            thread.end();
+            return Err(LockError::OwnerDied(Inconsistent(guard)));
+        }
+        self.owner.store(thread.id(), Ordering::Relaxed);
+        // A dead owner stays counted in place of its successor.
+        let users = self.users.load(Ordering::Relaxed);
+        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        thread.end();
+        Ok(guard)
+    }
+
+    /// Nobody can have it any more, so it is given back at once.
+    #[cold]
+    #[inline(never)]
+    fn give_up(&self, thread: Thread, attributes: Attributes) -> Result<Guard<'_>, LockError<'_>> {
+        self.release(thread, attributes);
+        thread.end();
+        Err(Error::NotRecoverable.into())
+    }
+
+    /// Gets what was not free.
+    fn contend(
+        &self,
+        seen: u32,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Got, Error> {
+        if seen & OWNER == thread.id() {
+            if attributes.is(Kind::Recursive) {
+                // Relaxed: of this thread, as long as it is the owner.
+                let count = self.count.load(Ordering::Relaxed);
+                let count = count.checked_add(1).ok_or(Error::Overflow)?;
+                self.count.store(count, Ordering::Relaxed);
+                return Ok(Got::Again);
+            }
+            match how {
+                How::Try => return Err(Error::Busy),
+                How::Wait(_) if attributes.is(Kind::ErrorCheck) => return Err(Error::Deadlock),
+                How::Wait(_) => {}
+            }
+        }
+        if attributes.inherits() {
+            return self.contend_inheriting(how);
+        }
+        self.wait(seen, thread, how)
+    }
+
+    fn wait(&self, mut seen: u32, thread: Thread, how: How) -> Result<Got, Error> {
+        // Who has slept does not know whether others do.
+        let mut others = 0;
+        let mut spins = SPINS;
+        loop {
+            if seen & OWNER == 0 {
+                let mine = thread.id() | seen & WAITERS | others;
+                // (L2) Acquire: as (L1).
+                match self.lock.compare_exchange_weak(
+                    seen,
+                    mine,
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) if seen & OWNER_DIED != 0 => return Ok(Got::OwnerDied),
+                    Ok(_) => return Ok(Got::Free),
+                    Err(now) => seen = now,
+                }
+                continue;
+            }
+            let How::Wait(deadline) = how else {
+                return Err(Error::Busy);
+            };
+            if spins > 0 {
+                spins -= 1;
+                spin();
+                seen = self.lock.load(Ordering::Relaxed);
+                continue;
+            }
+            if seen & WAITERS == 0 {
+                // Relaxed: the kernel compares again, and (U1) sees the bit in the very word that it
+                // exchanges.
+                if let Err(now) = self.lock.compare_exchange_weak(
+                    seen,
+                    seen | WAITERS,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                ) {
+                    seen = now;
+                    continue;
+                }
+            }
+            match sleep_until(&self.lock, seen | WAITERS, deadline) {
+                Ok(()) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            others = WAITERS;
+            spins = SPINS;
+            seen = self.lock.load(Ordering::Relaxed);
+        }
+    }
+
+    /// The kernel makes the rest of the protocol, and it has the word.
+    fn contend_inheriting(&self, how: How) -> Result<Got, Error> {
+        match how {
+            How::Try if !try_lock_pi(&self.lock)? => return Err(Error::Busy),
+            How::Try => {}
+            How::Wait(deadline) => lock_pi(&self.lock, deadline)?,
+        }
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
+        match self.lock.load(Ordering::Acquire) & OWNER_DIED {
+            0 => Ok(Got::Free),
+            _ => {
+                // Relaxed: (L2) has seen what the dead one did.
+                self.lock.fetch_and(!OWNER_DIED, Ordering::Relaxed);
+                Ok(Got::OwnerDied)
+            }
+        }
+    }
+
+    /// Gives the word back, and wakes one who sleeps.
+    #[inline(always)]
+    fn release(&self, thread: Thread, attributes: Attributes) {
+        if attributes.inherits() {
+            // (U1)
+            let free =
+                self.lock
+                    .compare_exchange(thread.id(), 0, Ordering::Release, Ordering::Relaxed);
+            if free.is_err() {
+                // It fails only where somebody else has written the word.
+                let _ = unlock_pi(&self.lock);
+            }
+            return;
+        }
+        // (U1) Release: what this owner did is visible to the next one.
+        if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
+            wake_one(&self.lock);
+        }
+    }
+
+    #[inline(always)]
+    fn unlock(&self, thread: Thread, attributes: Attributes) {
+        let node = self.node(attributes);
+        thread.begin(node);
+        // Relaxed: (U1) publishes them.
+        let owner = match self.owner.load(Ordering::Relaxed) {
+            INCONSISTENT => NOT_RECOVERABLE,
+            _ => 0,
+        };
+        self.owner.store(owner, Ordering::Relaxed);
+        self.count.store(0, Ordering::Relaxed);
+        let users = self.users.load(Ordering::Relaxed);
+        self.users.store(users.wrapping_sub(1), Ordering::Relaxed);
+        thread.remove(node);
+        self.release(thread, attributes);
+        thread.end();
+    }
+
+    #[inline(never)]
+    fn unlock_slowly(&self, thread: Thread, attributes: Attributes) {
+        if attributes.is(Kind::Recursive) {
+            // Relaxed: of this thread.
+            let count = self.count.load(Ordering::Relaxed);
+            if count > 1 {
+                self.count.store(count - 1, Ordering::Relaxed);
+                return;
+            }
+        }
+        self.unlock(thread, attributes);
+    }
+}
+
+/// How somebody has become the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Got {
+    Free,
+    OwnerDied,
+    /// Once more.
+    Again,
+}
+
+/// The mutex is locked, as long as this is there.
+#[derive(Debug)]
+#[must_use = "the mutex is unlocked when this is dropped"]
+pub struct Guard<'a> {
+    mutex: &'a Mutex,
+    thread: Thread,
+    attributes: Attributes,
+    claim: Option<&'a Claim>,
+}
+
+impl<'a> Guard<'a> {
+    /// The mutex.
+    #[inline]
+    pub fn mutex(&self) -> &'a Mutex {
+        self.mutex
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // The copy of a guard in a child of fork(2) guards nothing.
+        if self.thread.is_forked() {
+            return;
+        }
+        if self.attributes.is_plain() {
+            self.mutex.unlock(self.thread, Attributes::PLAIN);
+        } else {
+            self.mutex.unlock_slowly(self.thread, self.attributes);
+        }
+        if let Some(claim) = self.claim {
+            claim.release();
+        }
+    }
+}
+
+/// The mutex is locked, and its last owner died. If it is unlocked like that, nobody can lock it any
+/// more: whoever waits, and all who come, get [`Error::NotRecoverable`].
+#[derive(Debug)]
+#[must_use = "the mutex is lost when this is dropped"]
+pub struct Inconsistent<'a>(Guard<'a>);
+
+impl<'a> Inconsistent<'a> {
+    /// `int pthread_mutex_consistent(pthread_mutex_t *mutex)`: says that what the mutex guards is
+    /// consistent again.
+    ///
+    /// # References
+    ///
+    /// - [pthread_mutex_consistent(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_consistent.3.html)
+    #[doc(alias = "pthread_mutex_consistent")]
+    pub fn mark_consistent(self) -> Guard<'a> {
+        // Relaxed: of this thread.
+        self.0
+            .mutex
+            .owner
+            .store(self.0.thread.id(), Ordering::Relaxed);
+        self.0
+    }
+}
+
+/// A mapping of a file with a mutex at its end, whose links are in a page that is this process's alone:
+/// for peers that are not trusted.
+///
+/// ```
+/// use linipc_core::memfd::{self, Flags};
+/// use linipc_core::pshared::mutex::{Kind, Split};
+/// use linipc_core::robust::Thread;
+///
+/// let memory = memfd::create(c"lock", Flags::ALLOW_SEALING)?;
+/// rustix::fs::ftruncate(&memory, 4096)?;
+/// let split = Split::map(&memory, 4096)?;
+/// let mutex = split.init(Kind::Normal);
+/// let guard = mutex.lock(Thread::current()?).expect("nobody else has it");
+/// split.bytes().write(0, b"what it guards")?;
+/// drop(guard);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
+/// # Invariants
+///
+/// `shared` bytes of the file are mapped from `start`, a multiple of the page's size, and behind them
+/// one private page, which is empty in a child.
+#[derive(Debug)]
+pub struct Split {
+    start: ptr::NonNull<u8>,
+    shared: usize,
+}
+
+// SAFETY: It is the only owner of its mapping, which any thread may use and unmap.
+unsafe impl Send for Split {}
+// SAFETY: What it lends is `Sync`.
+unsafe impl Sync for Split {}
+
+impl Split {
+    /// How many bytes of a mutex are shared.
+    pub const SHARED: usize = mem::offset_of!(Mutex, _links);
+
+    /// Maps the first `len` bytes of a file: whole pages. A peer that can truncate the file can kill us
+    /// with `SIGBUS`: seal it ([`memfd`](crate::memfd)).
+    ///
+    /// # Errors
+    ///
+    /// - `INVAL`: `len` is 0, or no multiple of the page's size.
+    /// - `NOMEM`, `ACCESS`, `NODEV`, `AGAIN`: as of mmap(2).
+    ///
+    /// # References
+    ///
+    /// - [mmap(2)](https://man7.org/linux/man-pages/man2/mmap.2.html)
+    pub fn map(file: impl AsFd, len: usize) -> Result<Self, Errno> {
+        let page = rustix::param::page_size();
+        if len == 0 || len % page != 0 {
+            return Err(Errno::INVAL);
+        }
+        let all = len.checked_add(page).ok_or(Errno::NOMEM)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: New memory, where the kernel finds room.
+        let start =
+            unsafe { mm::mmap_anonymous(ptr::null_mut(), all, protection, MapFlags::PRIVATE) }?;
+        // INVARIANT: Unmapped when dropped, also if what follows fails.
+        let split = Self {
+            start: ptr::NonNull::new(start.cast()).ok_or(Errno::NOMEM)?,
+            shared: len,
+        };
+        // SAFETY: The whole mapping is ours, and nobody uses it yet.
+        unsafe { mm::madvise(start, all, Advice::LinuxWipeOnFork) }?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: In place of the first `len` bytes of memory that is ours, and that nobody uses yet.
+        unsafe { mm::mmap(start, len, protection, flags, file.as_fd(), 0) }?;
+        Ok(split)
+    }
+
+    /// The shared bytes before the mutex.
+    #[inline]
+    pub fn bytes(&self) -> SharedBytes<'_> {
+        let len = self.shared - Self::SHARED;
+        // SAFETY: They are mapped as long as `self` lives, and lent in this way only.
+        unsafe { SharedBytes::from_raw(self.start, len, Access::READ | Access::WRITE) }
+    }
+
+    fn mutex(&self) -> &Mutex {
+        let at = self.shared - Self::SHARED;
+        // SAFETY: It is within the mapping.
+        let mutex = unsafe { self.start.add(at) }.cast();
+        // SAFETY: The mutex begins in the file and ends in the private page, and is aligned since pages
+        // are. All accesses to it are atomic, and nobody else reaches the links.
+        unsafe { mutex.as_ref() }
+    }
+
+    fn claim(&self) -> &Claim {
+        let at = self.shared - Self::SHARED + size_of::<Mutex>();
+        // SAFETY: It is within the mapping.
+        let claim = unsafe { self.start.add(at) }.cast();
+        // SAFETY: It follows the links in the private page, is aligned, and any bytes are one.
+        unsafe { claim.as_ref() }
+    }
+
+    fn with(&self, attributes: Attributes) -> SplitMutex<'_> {
+        SplitMutex {
+            mutex: self.mutex(),
+            claim: self.claim(),
+            // Who has it, and how often, is not to be read from what others can write.
+            attributes: Attributes::new(Kind::ErrorCheck, attributes.inherits()),
+        }
+    }
+
+    /// Makes a free mutex there. Whoever used one there before must be gone.
+    pub fn init(&self, kind: Kind) -> SplitMutex<'_> {
+        let attributes = Attributes::new(kind, false);
+        self.mutex().format(attributes);
+        self.with(attributes)
+    }
+
+    /// [`Split::init`] of an [inheriting](Mutex::inheriting) mutex.
+    pub fn init_inheriting(&self, kind: Kind) -> SplitMutex<'_> {
+        let attributes = Attributes::new(kind, true);
+        self.mutex().format(attributes);
+        self.with(attributes)
+    }
+
+    /// The mutex that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::NotFound`]: as of [`Mutex::attach`].
+    pub fn attach(&self) -> Result<SplitMutex<'_>, AttachError> {
+        self.mutex()
+            .checked()
+            .map(|attributes| self.with(attributes))
+    }
+}
+
+impl Drop for Split {
+    fn drop(&mut self) {
+        // A forgotten guard has left it in the list of a thread, which will go through it. The word is
+        // in the page that is ours.
+        if self.mutex().node(Attributes(0)).is_in_list() {
+            return;
+        }
+        let all = self.shared + rustix::param::page_size();
+        // SAFETY: The mapping is ours, and everything lent from it is gone.
+        let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), all) };
+    }
+}
+
+/// The mutex of a [`Split`]. Whatever kind it has for C programs, who locks it a second time here gets
+/// [`Error::Deadlock`].
+#[derive(Debug, Clone, Copy)]
+pub struct SplitMutex<'a> {
+    mutex: &'a Mutex,
+    claim: &'a Claim,
+    attributes: Attributes,
+}
+
+impl<'a> SplitMutex<'a> {
+    /// [`Mutex::lock`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`].
+    pub fn lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Wait(None))
+    }
+
+    /// [`Mutex::try_lock`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::try_lock`].
+    pub fn try_lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Try)
+    }
+
+    /// [`Mutex::lock_deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock_deadline`].
+    pub fn lock_deadline(
+        self,
+        thread: Thread,
+        deadline: Deadline,
+    ) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Wait(Some(deadline)))
+    }
+
+    fn acquire(self, thread: Thread, how: How) -> Result<Guard<'a>, LockError<'a>> {
+        if thread.is_forked() {
+            return Err(Error::Forked.into());
+        }
+        if self.claim.acquire(thread, how)? {
+            // Its thread has ended, and the kernel has gone through its list.
+            self.mutex.node(self.attributes).forget();
+        }
+        match self.mutex.acquire(thread, self.attributes, how) {
+            Ok(mut guard) => {
+                guard.claim = Some(self.claim);
+                Ok(guard)
+            }
+            Err(LockError::OwnerDied(mut guard)) => {
+                guard.0.claim = Some(self.claim);
+                Err(LockError::OwnerDied(guard))
+            }
+            failed => {
+                self.claim.release();
+                failed
+            }
+        }
+    }
+}
+
+/// Which thread of this process has the mutex or waits for it, and so the links: others cannot write
+/// that.
+#[derive(Debug)]
+#[repr(transparent)]
+struct Claim(Word);
+
+impl Claim {
+    /// Gets it; whether it was one's who has ended.
+    fn acquire(&self, thread: Thread, how: How) -> Result<bool, Error> {
+        const SLICE: Duration = Duration::from_millis(50);
+        let (mut seen, mut others) = (0, 0);
+        loop {
+            if seen & OWNER == 0 || !is_thread(seen & OWNER) {
+                let mine = thread.id() | seen & WAITERS | others;
+                // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
+                // is done then.
+                match self
+                    .0
+                    .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
+                {
+                    Ok(_) => return Ok(seen & OWNER != 0),
+                    Err(now) => seen = now,
+                }
+                continue;
+            }
+            let How::Wait(deadline) = how else {
+                return Err(Error::Busy);
+            };
+            if seen & OWNER == thread.id() {
+                return Err(Error::Deadlock);
+            }
+            if deadline.is_some_and(has_passed) {
+                return Err(Error::TimedOut);
+            }
+            // Relaxed: `release` exchanges the very word.
+            seen = self.0.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
+            if seen & OWNER != 0 {
+                // However it ends, all is looked at again.
+                let _ = sleep(&self.0, seen, left(deadline, SLICE));
+                others = WAITERS;
+                seen = self.0.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn release(&self) {
+        // Release: the next one sees the links as they are.
+        if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
+            wake_one(&self.0);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Locks that C programs have too, in the C library's own layout.
+//!
+//! | C | here | C library |
+//! |---|---|---|
+//! | `pthread_mutex_t`: robust, normal, recursive or error-checking, with and without `PTHREAD_PRIO_INHERIT` | [`Mutex`] | glibc, 64-bit programs |
+//! | `sem_t`, process-shared | [`Semaphore`] | glibc and musl, 32 and 64 bit ([`Format`]) |
+//!
+//! Both sides lock each other out, wake each other, and learn of each other's death. Either side may
+//! make the object, in memory that both map.
+//!
+//! ```c
+//! pthread_mutexattr_t attributes;
+//! pthread_mutexattr_init(&attributes);
+//! pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+//! pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+//! pthread_mutex_init(mutex, &attributes); // what `Mutex::attach` finds
+//! ```
+//!
+//! # Not supported
+//!
+//! - Mutexes that are not robust, adaptive ones, and those with a priority ceiling:
+//!   [`AttachError::NotFound`](super::AttachError::NotFound).
+//! - musl's `pthread_mutex_t`, whose list has another place for its links; it is not found either. A
+//!   program that is linked with musl has [`Mutex`] by [`Thread::register`](crate::robust::Thread::register).
+//! - The `pthread_mutex_t` of 32-bit glibc. In 32-bit programs this module has semaphores only; a
+//!   [`mutex`](super::mutex) is the same in them as in 64-bit ones.
+//! - `pthread_rwlock_t`, `pthread_cond_t` and `pthread_barrier_t`: nothing of them survives a death, and
+//!   their layouts have changed between versions.
+
+#[cfg(target_pointer_width = "64")]
+pub use super::mutex::Mutex;
+pub use crate::posix::sem::{Format, Semaphore, Sharing};
