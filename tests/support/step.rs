@@ -15,6 +15,7 @@ const SLOTS: [Range<usize>; 2] = [448..832, 960..1344];
 const STEPS: usize = 150_000;
 
 /// When another one comes to the side of the child that is killed: until then the child is alone.
+#[allow(dead_code, reason = "of tests with sides")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comes {
     Before,

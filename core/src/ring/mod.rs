@@ -186,7 +186,7 @@ pub(crate) struct Progress {
     pub(crate) bytes: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) lost: AtomicU64,
-    /// Whose turn it is to move the side, where several can.
+    /// Whose turn it is to move the side, where several can: three words of 32 bits.
     pub(crate) turn: Turn,
 }
 

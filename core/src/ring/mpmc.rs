@@ -21,7 +21,7 @@
 //! - A message that was peeked at and not released stays with this consumer. It gets it again
 //!   with its next call, before all others.
 //! - Consumers take one after the other, as producers claim: one that is stopped in its turn holds
-//!   the others up, whose tries fail with [`Error::Busy`].
+//!   the others up, whose tries fail with [`Error::Busy`]. One that is alone has all turns, as a producer.
 //! - Room comes back in order: a message that is taken and not released holds up the room behind it.
 //!
 //! # The life of a message
@@ -36,6 +36,11 @@
 //! | (C6) marks the record released | |
 //! | (C7) wakes sleeping producers | |
 //!
+//! A message of at most 128 bytes that is copied out is not taken, if all before it are released: it is
+//! copied in the turn, and (C6) moves the head behind it: (C1), (C2), (C5), (C6), (C7). Then no header is
+//! written, and (R1) has none to find. The cursor is the second position, or the head where it has come
+//! past that. (R2) moves the head up to the cursor, and (C6) from there.
+//!
 //! A header is 0, then claimed, committed, taken, released; or claimed and aborted. The head is behind
 //! the cursor, that behind the tail. A record at the cursor that is taken was taken by one who died
 //! before (C4), and is taken anew. A consumer that finds nothing for some time, or whose
@@ -48,8 +53,9 @@
 //! | (P7) a record's header | (C2) the header | the record, all of its batch, and the cleared header behind |
 //! | (C4) the cursor | (C1), (R1), (C8) the cursor | that the headers before it and at it are headers |
 //! | (C6) a record's header | (R1) the header | that the consumer has read the record |
-//! | (R2) the head | (P2), (R1), (C8) the head | that the records before it were released |
-//! | (F1) fence behind (P2) | (F2) fence behind (C1), (C8), (R1) | to who has read what was written over a header, that the cursor and the head have moved |
+//! | (C6) the head | (P2), (C1), (R1), (C8) the head | the same, and that there is a header at it |
+//! | (R2) the head | (P2), (R1), (C6), (C8) the head | that the records before it were released |
+//! | (F1) fence behind (P2) | (F2) fence behind (C1), (C8), (R1) | to who has read what was written over a header, that the head has moved, and the cursor with it |
 //!
 //! The turns' edges are in `turn.rs`. Wake-ups are argued in [`Wait`]'s module; attaching and
 //! leaving where the sides are.
@@ -178,7 +184,7 @@ impl<M: Memory> Consumer<M> {
     /// # Errors
     ///
     /// - [`AttachError::InUse`]: there are [`MAX_ENDS`](super::MAX_ENDS) consumers, all alive.
-    /// - The others of [`Producer::attach`].
+    /// - The others of [`Producer::attach`]; `NOSYS` if there is one consumer that needs membarrier(2).
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Mpmc, 0)?;
         let (slot, ticket) = ring.enter_in_turns(
@@ -319,11 +325,10 @@ impl<M: Memory> Consumer<M> {
             let taken = self.take(1);
             return self.pop_taken(taken, copy);
         }
+        self.take_turn()?;
         let header = self.ring.header();
         let progress = &header.head;
-        // (C2) (T2)
-        progress.turn.acquire(&mut self.ticket, &header.consumers)?;
-        // (C6) It is moved on: what others have read before it is read.
+        // (R2) What is before it was read, as (C6) is to say.
         let head = progress.position.load(Ordering::Acquire);
         // Relaxed: it is written in turns only.
         let at = cursor_from(head, progress, Ordering::Relaxed);
@@ -349,12 +354,7 @@ impl<M: Memory> Consumer<M> {
                 return Ok(copied);
             }
         }
-        // (T1)
-        progress.turn.release(&self.ticket);
-        let taken = match word {
-            0 => self.look_behind(false),
-            _ => self.take(1),
-        };
+        let taken = self.take_or_look_behind(1);
         self.pop_taken(taken, copy)
     }
 
@@ -446,6 +446,22 @@ impl<M: Memory> Consumer<M> {
         if !self.may_be_something() {
             return self.look_behind(false);
         }
+        self.take_turn()?;
+        self.take_or_look_behind(most)
+    }
+
+    /// (C2) (T2)
+    #[inline(always)]
+    fn take_turn(&mut self) -> Result<(), Error> {
+        let header = self.ring.header();
+        let turn = &header.head.turn;
+        turn.acquire(&mut self.ticket, &header.consumers)?;
+        Ok(())
+    }
+
+    /// In our turn, which is over then.
+    #[inline(always)]
+    fn take_or_look_behind(&mut self, most: usize) -> Result<(u64, u64), Error> {
         match self.take_in_turn(most, false) {
             Err(Error::Empty) => self.look_behind(false),
             done => done,
@@ -510,16 +526,11 @@ impl<M: Memory> Consumer<M> {
         )
     }
 
-    /// (C2) to (C4). `asks`: the kernel is asked about a claim in the way.
+    /// (C2) to (C4) in our turn, which is over then. `asks`: the kernel is asked about a claim in the way.
     #[inline]
     fn take_in_turn(&mut self, most: usize, asks: bool) -> Result<(u64, u64), Error> {
         let me = self.slot.holder();
         let header = self.ring.header();
-        // (C2) (T2)
-        header
-            .head
-            .turn
-            .acquire(&mut self.ticket, &header.consumers)?;
         // Relaxed: it moves in turns only.
         let from = self.cursor(Ordering::Relaxed);
         let (mut at, mut taken) = (from, 0);
@@ -586,6 +597,7 @@ impl<M: Memory> Consumer<M> {
         let cursor = self.cursor(Ordering::Relaxed);
         if asks || is_closed || self.patience.is_over(cursor) {
             // (C2) once more, since (E1) comes after all that was published.
+            self.take_turn()?;
             match self.take_in_turn(1, true) {
                 Err(Error::Empty) => {}
                 done => return done,
@@ -606,16 +618,11 @@ impl<M: Memory> Consumer<M> {
     fn rescue(&mut self) -> Result<(), Error> {
         // What is released needs not be looked at.
         reclaim(&self.ring, self.ring.capacity)?;
-        let me = self.slot.holder();
-        let header = self.ring.header();
-        // (T2) Only in turn a taken record may change hands.
-        header
-            .head
-            .turn
-            .acquire(&mut self.ticket, &header.consumers)?;
-        let found = self.find_left_behind(me);
+        // Only in turn a taken record may change hands.
+        self.take_turn()?;
+        let found = self.find_left_behind(self.slot.holder());
         // (T1)
-        header.head.turn.release(&self.ticket);
+        self.ring.header().head.turn.release(&self.ticket);
         if let Some(held) = found? {
             self.held = held;
         }

@@ -15,8 +15,11 @@
 //! # What it does not
 //!
 //! - Producers claim one after the other: each has the turn for some nanoseconds, which include the copy
-//!   of a message of at most 128 bytes, and of no longer one. One that is stopped or loses its CPU in its turn holds the others up; their tries
-//!   fail with [`Error::Busy`].
+//!   of a message of at most 128 bytes, and of no longer one. One that is stopped or loses its CPU in its
+//!   turn holds the others up; their tries fail with [`Error::Busy`].
+//! - A producer that is alone has all turns, which makes it several times as fast. Once a second one has
+//!   attached beside it, turns are exchanged, also after that one has left. To end it takes membarrier(2):
+//!   who is refused that does not attach beside one who is alone.
 //! - The consumer takes messages in the order of the claims. One that is not committed yet holds up those
 //!   behind it. So does a [`Claim`] or [`Batch`] that was forgotten ([`core::mem::forget`]), until its
 //!   producer is dropped.
@@ -46,8 +49,8 @@
 //!
 //! It has died in its turn: the next producer takes the turn over (`turn.rs`) and begins at the
 //! tail, which is where it was before (P5), or behind a record that is claimed; if a message was published
-//! there already, the next producer first moves the tail behind it. Or it has died with a
-//! claim: the consumer aborts it once (C6) says that it is for good:
+//! there already, the next producer first moves the tail behind it, as everyone looks in its first turn.
+//! Or it has died with a claim: the consumer aborts it once (C6) says that it is for good:
 //!
 //! 1. who is in the header is gone,
 //! 2. then the tail is past the record, so that nobody claims it anew,
