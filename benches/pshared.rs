@@ -19,6 +19,7 @@
 mod c;
 #[path = "support/contest.rs"]
 mod contest;
+#[allow(dead_code, reason = "each bench uses its part")]
 #[path = "support/machine.rs"]
 mod machine;
 #[path = "pshared/ours.rs"]

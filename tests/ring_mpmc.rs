@@ -586,6 +586,26 @@ fn what_was_not_released_comes_again_and_goes_on_when_its_consumer_leaves() {
 }
 
 #[test]
+fn who_holds_messages_around_an_aborted_claim_keeps_the_second() {
+    isolated!(|| {
+        let fd = ring(256);
+        let (mut producer, mut consumer) = (producer(&fd), consumer(&fd));
+        producer.try_push(b"first").unwrap();
+        producer.try_claim(100).unwrap().abort();
+        producer.try_push(b"second").unwrap();
+        // Both are taken, and the claim between them with them.
+        drop(consumer.try_batch(2).unwrap());
+        assert_eq!(pop(&mut consumer), Ok(b"first".to_vec()));
+        // The room of the claim is used again.
+        while producer.try_push(&[0xff; 50]).is_ok() {}
+        let mut batch = consumer.try_batch(2).unwrap();
+        assert_eq!(batch.try_next().unwrap().len(), 6);
+        batch.release();
+        assert_eq!(pop(&mut consumer), Ok(vec![0xff; 50]));
+    });
+}
+
+#[test]
 fn death_is_seen_after_all_was_drained() {
     isolated!(|| {
         let fd = ring(256);

@@ -935,6 +935,38 @@ fn a_batch_is_as_many_as_fit_and_seen_as_a_whole() {
 }
 
 #[test]
+fn a_full_batch_takes_not_even_an_empty_message() {
+    isolated!(|| {
+        let fd = ring(256);
+        let (mut one, mut other, mut consumer) = (producer(&fd), producer(&fd), consumer(&fd));
+        let mut batch = one.try_batch(24).unwrap();
+        other.try_push(b"behind").unwrap();
+        batch.try_push(&[1; 16]).unwrap();
+        assert_eq!(batch.try_push(b""), Err(Error::Full));
+        assert_eq!(batch.try_push(&[2; 8]), Err(Error::Full));
+        batch.commit();
+        assert_eq!(pop(&mut consumer), Ok(vec![1; 16]));
+        assert_eq!(pop(&mut consumer), Ok(b"behind".to_vec()));
+    });
+}
+
+#[test]
+fn what_a_batch_gives_up_is_not_counted() {
+    isolated!(|| {
+        let fd = ring(256);
+        let mut producer = producer(&fd);
+        let mut batch = producer.try_batch(24).unwrap();
+        batch.try_push(b"given up").unwrap();
+        batch.abort();
+        let mut batch = producer.try_batch(24).unwrap();
+        batch.try_push(b"kept").unwrap();
+        batch.commit();
+        let counted = producer.counters();
+        assert_eq!((counted.messages, counted.bytes), (1, 4));
+    });
+}
+
+#[test]
 fn trusted_memory_lends_messages_in_place() {
     isolated!(|| {
         let fd = ring(256);

@@ -26,7 +26,7 @@ impl Lock for Mutex {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> R {
         let _guard = self.mutex.lock(self.thread).unwrap();
         body()

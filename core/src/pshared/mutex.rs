@@ -91,6 +91,8 @@ const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
 const ROBUST: u32 = 16;
 const INHERIT: u32 = 32;
 const SHARED: u32 = 128;
+/// Of what is read once, and in no memory: a [`Split`]'s.
+const SPLIT: u32 = 1 << 31;
 
 /// What happens when the owner locks again: `pthread_mutexattr_settype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +129,10 @@ impl Attributes {
         self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN.0
     }
 
+    fn is_split(self) -> bool {
+        self.0 & SPLIT != 0
+    }
+
     fn inherits(self) -> bool {
         self.0 & INHERIT != 0
     }
@@ -157,6 +163,10 @@ layout! {
 
 // SAFETY: It is `repr(C)`, and nothing but atomics without padding.
 unsafe impl InPlace for Mutex {}
+
+/// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
+/// since each look takes the cache line away from it.
+const PAUSE: u32 = 16;
 
 /// How far a call goes.
 #[derive(Debug, Clone, Copy)]
@@ -290,13 +300,13 @@ impl Mutex {
             word.store(0, Ordering::Relaxed);
         }
         self.lock.store(0, Ordering::Relaxed);
-        // Release: who attaches finds a free mutex.
+        // Release: who attaches finds a free mutex. In models nobody attaches: loom cannot see it.
         self.kind.store(attributes.0, Ordering::Release);
         self
     }
 
     fn checked(&self) -> Result<Attributes, AttachError> {
-        // Acquire: of `format`.
+        // Acquire: of `format`. In models nobody attaches: loom cannot see it.
         Attributes::check(self.kind.load(Ordering::Acquire)).ok_or(AttachError::NotFound)
     }
 
@@ -318,7 +328,7 @@ impl Mutex {
     #[inline(always)]
     #[doc(alias = "pthread_mutex_lock")]
     pub fn lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Wait(None))
+        self.acquire(thread, self.attributes(), How::Wait(None))
     }
 
     /// `int pthread_mutex_trylock(pthread_mutex_t *mutex)`: locks, if nobody has it.
@@ -333,7 +343,7 @@ impl Mutex {
     #[inline(always)]
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Try)
+        self.acquire(thread, self.attributes(), How::Try)
     }
 
     /// `int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clockid, const struct timespec
@@ -355,13 +365,14 @@ impl Mutex {
         thread: Thread,
         deadline: Deadline,
     ) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Wait(Some(deadline)))
+        self.acquire(thread, self.attributes(), How::Wait(Some(deadline)))
     }
 
+    /// What it is, unchecked.
     #[inline(always)]
-    fn attributes(&self) -> Result<Attributes, Error> {
-        // Relaxed: it does not change; what is no mutex any more is an error.
-        Attributes::check(self.kind.load(Ordering::Relaxed)).ok_or(Error::Corrupt)
+    fn attributes(&self) -> Attributes {
+        // Relaxed: it does not change.
+        Attributes(self.kind.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
@@ -379,24 +390,38 @@ impl Mutex {
         attributes: Attributes,
         how: How,
     ) -> Result<Guard<'_>, LockError<'_>> {
-        if thread.is_forked() {
-            return Err(Error::Forked.into());
-        }
-        if !attributes.is_plain() {
-            return self.acquire_slowly(thread, attributes, how);
-        }
-        thread.begin(self.node(Attributes::PLAIN));
-        match self.exchange(thread) {
-            Ok(_) => self.finish(thread, attributes, Got::Free),
-            Err(seen) => self.acquire_contended(seen, thread, attributes, how),
+        let locked = self.acquire_word(thread, attributes, how);
+        let guard = Guard {
+            mutex: self,
+            thread,
+            attributes,
+        };
+        match locked {
+            Ok(Locked::Consistent) => Ok(guard),
+            Ok(Locked::OwnerDied) => Err(LockError::OwnerDied(Inconsistent(
+                mem::ManuallyDrop::new(guard),
+            ))),
+            Err(error) => {
+                mem::forget(guard);
+                Err(error.into())
+            }
         }
     }
 
     #[inline(always)]
-    fn exchange(&self, thread: Thread) -> Result<u32, u32> {
-        // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
-        self.lock
-            .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed)
+    fn acquire_word(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        if thread.is_forked() {
+            return Err(Error::Forked);
+        }
+        if !attributes.is_plain() {
+            return self.acquire_slowly(thread, attributes, how);
+        }
+        self.acquire_with(thread, Attributes::PLAIN, attributes, how)
     }
 
     #[inline(never)]
@@ -405,12 +430,46 @@ impl Mutex {
         thread: Thread,
         attributes: Attributes,
         how: How,
-    ) -> Result<Guard<'_>, LockError<'_>> {
-        thread.begin(self.node(attributes));
-        match self.exchange(thread) {
-            Ok(_) => self.finish(thread, attributes, Got::Free),
+    ) -> Result<Locked, Error> {
+        Attributes::check(attributes.0 & !SPLIT).ok_or(Error::Corrupt)?;
+        self.acquire_with(thread, attributes, attributes, how)
+    }
+
+    /// `place` says what is the same for all that take this path.
+    #[inline(always)]
+    fn acquire_with(
+        &self,
+        thread: Thread,
+        place: Attributes,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        let node = self.node(place);
+        thread.begin(node);
+        // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
+        let taken =
+            self.lock
+                .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed);
+        // Relaxed: the lock word orders it, and all that follows.
+        match taken {
+            Ok(_) if self.owner.load(Ordering::Relaxed) != NOT_RECOVERABLE => {
+                self.finish(thread, node);
+                Ok(Locked::Consistent)
+            }
+            Ok(_) => Err(self.give_up(thread, attributes)),
             Err(seen) => self.acquire_contended(seen, thread, attributes, how),
         }
+    }
+
+    /// The mutex is the thread's, and consistent: does what else belongs to that.
+    #[inline(always)]
+    fn finish(&self, thread: Thread, node: Node) {
+        thread.insert(node);
+        self.count.store(1, Ordering::Relaxed);
+        self.owner.store(thread.id(), Ordering::Relaxed);
+        let users = self.users.load(Ordering::Relaxed);
+        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        thread.end();
     }
 
     #[cold]
@@ -421,65 +480,45 @@ impl Mutex {
         thread: Thread,
         attributes: Attributes,
         how: How,
-    ) -> Result<Guard<'_>, LockError<'_>> {
-        match self.contend(seen, thread, attributes, how) {
-            Ok(got) => self.finish(thread, attributes, got),
-            Err(error) => {
+    ) -> Result<Locked, Error> {
+        let got = self
+            .contend(seen, thread, attributes, how)
+            .inspect_err(|_| {
                 thread.end();
-                Err(error.into())
+            })?;
+        // Relaxed: as in `acquire_with`.
+        let owner = self.owner.load(Ordering::Relaxed);
+        match got {
+            Got::Again => {
+                thread.end();
+                match owner {
+                    INCONSISTENT => Ok(Locked::OwnerDied),
+                    _ => Ok(Locked::Consistent),
+                }
+            }
+            _ if owner == NOT_RECOVERABLE => Err(self.give_up(thread, attributes)),
+            Got::Free => {
+                self.finish(thread, self.node(attributes));
+                Ok(Locked::Consistent)
+            }
+            Got::OwnerDied => {
+                thread.insert(self.node(attributes));
+                self.count.store(1, Ordering::Relaxed);
+                // The dead one stays counted as a user, in place of this one.
+                self.owner.store(INCONSISTENT, Ordering::Relaxed);
+                thread.end();
+                Ok(Locked::OwnerDied)
             }
         }
-    }
-
-    /// The word says that the mutex is the thread's: does what else belongs to that.
-    #[inline(always)]
-    fn finish(
-        &self,
-        thread: Thread,
-        attributes: Attributes,
-        got: Got,
-    ) -> Result<Guard<'_>, LockError<'_>> {
-        let guard = Guard {
-            mutex: self,
-            thread,
-            attributes,
-            claim: None,
-        };
-        // Relaxed: the lock word orders it, and all that follows.
-        let owner = self.owner.load(Ordering::Relaxed);
-        if got == Got::Again {
-            thread.end();
-            return match owner {
-                INCONSISTENT => Err(LockError::OwnerDied(Inconsistent(guard))),
-                _ => Ok(guard),
-            };
-        }
-        if owner == NOT_RECOVERABLE {
-            mem::forget(guard);
-            return self.give_up(thread, attributes);
-        }
-        thread.insert(self.node(attributes));
-        self.count.store(1, Ordering::Relaxed);
-        if got == Got::OwnerDied {
-            self.owner.store(INCONSISTENT, Ordering::Relaxed);
-            thread.end();
-            return Err(LockError::OwnerDied(Inconsistent(guard)));
-        }
-        self.owner.store(thread.id(), Ordering::Relaxed);
-        // A dead owner stays counted in place of its successor.
-        let users = self.users.load(Ordering::Relaxed);
-        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
-        thread.end();
-        Ok(guard)
     }
 
     /// Nobody can have it any more, so it is given back at once.
     #[cold]
     #[inline(never)]
-    fn give_up(&self, thread: Thread, attributes: Attributes) -> Result<Guard<'_>, LockError<'_>> {
+    fn give_up(&self, thread: Thread, attributes: Attributes) -> Error {
         self.release(thread, attributes);
         thread.end();
-        Err(Error::NotRecoverable.into())
+        Error::NotRecoverable
     }
 
     /// Gets what was not free.
@@ -514,6 +553,7 @@ impl Mutex {
         // Who has slept does not know whether others do.
         let mut others = 0;
         let mut spins = SPINS;
+        let mut pause = 1;
         loop {
             if seen & OWNER == 0 {
                 let mine = thread.id() | seen & WAITERS | others;
@@ -535,7 +575,10 @@ impl Mutex {
             };
             if spins > 0 {
                 spins -= 1;
-                spin();
+                for _ in 0..pause {
+                    spin();
+                }
+                pause = (2 * pause).min(PAUSE);
                 seen = self.lock.load(Ordering::Relaxed);
                 continue;
             }
@@ -569,7 +612,8 @@ impl Mutex {
             How::Try => {}
             How::Wait(deadline) => lock_pi(&self.lock, deadline)?,
         }
-        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died. It has no model: loom
+        // cannot see it.
         match self.lock.load(Ordering::Acquire) & OWNER_DIED {
             0 => Ok(Got::Free),
             _ => {
@@ -596,19 +640,22 @@ impl Mutex {
         }
         // (U1) Release: what this owner did is visible to the next one.
         if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
-            wake_one(&self.lock);
+            self.wake();
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn wake(&self) {
+        wake_one(&self.lock);
+    }
+
+    /// Leaves it as `owner` says: to anybody, or to nobody any more.
     #[inline(always)]
-    fn unlock(&self, thread: Thread, attributes: Attributes) {
+    fn unlock(&self, thread: Thread, attributes: Attributes, owner: u32) {
         let node = self.node(attributes);
         thread.begin(node);
         // Relaxed: (U1) publishes them.
-        let owner = match self.owner.load(Ordering::Relaxed) {
-            INCONSISTENT => NOT_RECOVERABLE,
-            _ => 0,
-        };
         self.owner.store(owner, Ordering::Relaxed);
         self.count.store(0, Ordering::Relaxed);
         let users = self.users.load(Ordering::Relaxed);
@@ -619,7 +666,7 @@ impl Mutex {
     }
 
     #[inline(never)]
-    fn unlock_slowly(&self, thread: Thread, attributes: Attributes) {
+    fn unlock_slowly(&self, thread: Thread, attributes: Attributes, owner: u32) {
         if attributes.is(Kind::Recursive) {
             // Relaxed: of this thread.
             let count = self.count.load(Ordering::Relaxed);
@@ -628,8 +675,22 @@ impl Mutex {
                 return;
             }
         }
-        self.unlock(thread, attributes);
+        self.unlock(thread, attributes, owner);
+        if attributes.is_split() {
+            let claim = ptr::from_ref(self).addr() + size_of::<Self>();
+            // SAFETY: Only the mutexes of a `Split` have the bit, and a claim behind them, in a mapping
+            // whose addresses it exposed.
+            let claim = unsafe { &*ptr::with_exposed_provenance::<Claim>(claim) };
+            claim.release();
+        }
     }
+}
+
+/// What the owner has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locked {
+    Consistent,
+    OwnerDied,
 }
 
 /// How somebody has become the owner.
@@ -648,7 +709,6 @@ pub struct Guard<'a> {
     mutex: &'a Mutex,
     thread: Thread,
     attributes: Attributes,
-    claim: Option<&'a Claim>,
 }
 
 impl<'a> Guard<'a> {
@@ -667,12 +727,9 @@ impl Drop for Guard<'_> {
             return;
         }
         if self.attributes.is_plain() {
-            self.mutex.unlock(self.thread, Attributes::PLAIN);
+            self.mutex.unlock(self.thread, Attributes::PLAIN, 0);
         } else {
-            self.mutex.unlock_slowly(self.thread, self.attributes);
-        }
-        if let Some(claim) = self.claim {
-            claim.release();
+            self.mutex.unlock_slowly(self.thread, self.attributes, 0);
         }
     }
 }
@@ -681,7 +738,7 @@ impl Drop for Guard<'_> {
 /// more: whoever waits, and all who come, get [`Error::NotRecoverable`].
 #[derive(Debug)]
 #[must_use = "the mutex is lost when this is dropped"]
-pub struct Inconsistent<'a>(Guard<'a>);
+pub struct Inconsistent<'a>(mem::ManuallyDrop<Guard<'a>>);
 
 impl<'a> Inconsistent<'a> {
     /// `int pthread_mutex_consistent(pthread_mutex_t *mutex)`: says that what the mutex guards is
@@ -692,12 +749,32 @@ impl<'a> Inconsistent<'a> {
     /// - [pthread_mutex_consistent(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_consistent.3.html)
     #[doc(alias = "pthread_mutex_consistent")]
     pub fn mark_consistent(self) -> Guard<'a> {
+        // SAFETY: `self` is forgotten, so the guard is taken once.
+        let guard = unsafe { ptr::read(&*self.0) };
+        mem::forget(self);
         // Relaxed: of this thread.
-        self.0
-            .mutex
-            .owner
-            .store(self.0.thread.id(), Ordering::Relaxed);
-        self.0
+        let owner = guard.thread.id();
+        guard.mutex.owner.store(owner, Ordering::Relaxed);
+        guard
+    }
+}
+
+impl Drop for Inconsistent<'_> {
+    fn drop(&mut self) {
+        let Guard {
+            mutex,
+            thread,
+            attributes,
+        } = *self.0;
+        if thread.is_forked() {
+            return;
+        }
+        // Relaxed: of this thread, which may have another guard that was marked.
+        let owner = match mutex.owner.load(Ordering::Relaxed) {
+            INCONSISTENT => NOT_RECOVERABLE,
+            _ => 0,
+        };
+        mutex.unlock_slowly(thread, attributes, owner);
     }
 }
 
@@ -769,6 +846,8 @@ impl Split {
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: In place of the first `len` bytes of memory that is ours, and that nobody uses yet.
         unsafe { mm::mmap(start, len, protection, flags, file.as_fd(), 0) }?;
+        // For `unlock_slowly`, which knows the mutex only.
+        start.expose_provenance();
         Ok(split)
     }
 
@@ -802,7 +881,9 @@ impl Split {
             mutex: self.mutex(),
             claim: self.claim(),
             // Who has it, and how often, is not to be read from what others can write.
-            attributes: Attributes::new(Kind::ErrorCheck, attributes.inherits()),
+            attributes: Attributes(
+                SPLIT | Attributes::new(Kind::ErrorCheck, attributes.inherits()).0,
+            ),
         }
     }
 
@@ -894,20 +975,11 @@ impl<'a> SplitMutex<'a> {
             // Its thread has ended, and the kernel has gone through its list.
             self.mutex.node(self.attributes).forget();
         }
-        match self.mutex.acquire(thread, self.attributes, how) {
-            Ok(mut guard) => {
-                guard.claim = Some(self.claim);
-                Ok(guard)
-            }
-            Err(LockError::OwnerDied(mut guard)) => {
-                guard.0.claim = Some(self.claim);
-                Err(LockError::OwnerDied(guard))
-            }
-            failed => {
-                self.claim.release();
-                failed
-            }
+        let locked = self.mutex.acquire(thread, self.attributes, how);
+        if matches!(locked, Err(LockError::Failed(_))) {
+            self.claim.release();
         }
+        locked
     }
 }
 
@@ -926,7 +998,7 @@ impl Claim {
             if seen & OWNER == 0 || !is_thread(seen & OWNER) {
                 let mine = thread.id() | seen & WAITERS | others;
                 // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
-                // is done then.
+                // is done then. There is no mapping in models: loom cannot see it.
                 match self
                     .0
                     .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
@@ -957,7 +1029,7 @@ impl Claim {
     }
 
     fn release(&self) {
-        // Release: the next one sees the links as they are.
+        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
         if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
             wake_one(&self.0);
         }

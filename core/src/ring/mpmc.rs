@@ -433,6 +433,7 @@ impl<M: Memory> Consumer<M> {
         Ok(Messages {
             consumer: self,
             next,
+            read: 0,
         })
     }
 
@@ -698,7 +699,11 @@ impl<M: Memory> Consumer<M> {
     /// (C6) for the first message that we hold.
     #[inline(always)]
     fn let_go(&mut self, at: u64, len: u64) {
-        self.held.0 = at.wrapping_add(size(len));
+        // Before (C6): then what is aborted behind it may be reclaimed with it.
+        self.held.0 = match self.held_from(at.wrapping_add(size(len))) {
+            Ok(Some((next, _))) => next,
+            _ => self.held.1,
+        };
         self.ring.counted.messages += 1;
         self.ring.counted.bytes += len;
         // (C6) What was read from the record is read: (R1) may let it be written.
@@ -767,6 +772,7 @@ impl<M: Memory> Peek<'_, M> {
 pub struct Messages<'c, M: Memory> {
     consumer: &'c mut Consumer<M>,
     next: u64,
+    read: usize,
 }
 
 impl<M: Memory> Messages<'_, M> {
@@ -781,6 +787,7 @@ impl<M: Memory> Messages<'_, M> {
         let held = self.consumer.held_from(self.next)?;
         let (at, len) = held.ok_or(Error::Empty)?;
         self.next = at.wrapping_add(size(len));
+        self.read += 1;
         Ok(Message {
             ring: &self.consumer.ring,
             at,
@@ -791,8 +798,8 @@ impl<M: Memory> Messages<'_, M> {
     /// Takes all that were read out of the ring. The others are what the consumer gets next.
     #[inline]
     pub fn release(self) {
-        let Self { consumer, next } = self;
-        while consumer.held.0 != next {
+        let Self { consumer, read, .. } = self;
+        for _ in 0..read {
             let Ok(Some((at, len))) = consumer.held_from(consumer.held.0) else {
                 break;
             };

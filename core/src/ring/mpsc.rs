@@ -143,6 +143,8 @@ struct Block {
     size: u64,
     /// What is filled.
     used: u64,
+    messages: u64,
+    bytes: u64,
     /// The header of the first record.
     first: u64,
 }
@@ -1008,9 +1010,9 @@ impl<M: Memory> Claim<'_, M> {
     pub fn commit(self) {
         let (at, size, used, header) = (self.at, self.size, size(self.len), committed(self.len));
         let Producer { ring, batch, .. } = &mut *self.producer;
-        ring.counted.messages += 1;
-        ring.counted.bytes += self.len;
         if !self.is_batched {
+            ring.counted.messages += 1;
+            ring.counted.bytes += self.len;
             publish(ring, at, size, used, header);
         } else {
             if batch.used == 0 {
@@ -1020,6 +1022,8 @@ impl<M: Memory> Claim<'_, M> {
                 ring.cells.word(at).store(header, Ordering::Relaxed);
             }
             batch.used += used;
+            batch.messages += 1;
+            batch.bytes += self.len;
         }
         mem::forget(self);
     }
@@ -1065,7 +1069,8 @@ impl<M: Memory> Batch<'_, M> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLong`]: it is longer than what is left. The batch stays as it was.
+    /// [`Error::TooLong`]: it is longer than what is left; [`Error::Full`]: not even an empty one has
+    /// room. The batch stays as it was.
     #[inline]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut claim = self.try_claim(message.len())?;
@@ -1102,11 +1107,12 @@ impl<M: Memory> Batch<'_, M> {
             used,
             ..
         } = self.producer.batch;
-        let left = all - used;
+        let Some(max) = (all - used).checked_sub(HEADER) else {
+            return Err(Error::Full);
+        };
         // INVARIANT: What is claimed is no larger than the longest message's record.
-        if len as u64 > left.saturating_sub(HEADER) {
-            let max = left.saturating_sub(HEADER) as usize;
-            return Err(Error::TooLong { max });
+        if len as u64 > max {
+            return Err(Error::TooLong { max: max as usize });
         }
         Ok(Claim {
             producer: self.producer,
@@ -1122,6 +1128,8 @@ impl<M: Memory> Batch<'_, M> {
     pub fn commit(self) {
         let Producer { ring, batch, .. } = &mut *self.producer;
         if batch.used > 0 {
+            ring.counted.messages += batch.messages;
+            ring.counted.bytes += batch.bytes;
             publish(ring, batch.at, batch.size, batch.used, batch.first);
             mem::forget(self);
         }
