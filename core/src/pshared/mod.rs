@@ -26,7 +26,7 @@ use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{AtomicU32, Ordering, const_fn};
 
-mod bell;
+pub(crate) mod bell;
 pub mod mutex;
 mod process;
 pub mod pthread;
