@@ -47,7 +47,6 @@
 //! - Thread ids are those of a PID namespace. Locks must not be shared with processes of another one.
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -153,11 +152,10 @@ impl Default for Head {
 /// that has it, and lives as long as the thread.
 #[derive(Debug, Clone, Copy)]
 pub struct Thread {
-    id: u32,
-    process: Process,
-    list: *const List,
     /// Not `Send`.
-    only_here: PhantomData<*mut ()>,
+    list: *const List,
+    /// The thread's id, and in the upper half the mark of its process: so it is passed in registers.
+    who: u64,
 }
 
 impl Thread {
@@ -218,28 +216,24 @@ impl Thread {
 
     fn with(list: *const List) -> Result<Self, Error> {
         let process = Process::current()?;
+        let id = rustix::thread::gettid().as_raw_nonzero().get();
         // INVARIANT: `list` is of this thread, which the callers know.
         Ok(Self {
-            id: rustix::thread::gettid()
-                .as_raw_nonzero()
-                .get()
-                .unsigned_abs(),
-            process,
             list,
-            only_here: PhantomData,
+            who: u64::from(id.unsigned_abs()) | u64::from(process.mark()) << 32,
         })
     }
 
     /// The thread's id, as gettid(2) gives it.
-    #[inline]
+    #[inline(always)]
     pub fn id(&self) -> u32 {
-        self.id
+        self.who as u32
     }
 
     /// Whether this is a child of the process that made the token, in which it is of no use.
-    #[inline]
+    #[inline(always)]
     pub fn is_forked(&self) -> bool {
-        self.process.is_forked()
+        Process::is_forked_from((self.who >> 32) as u32)
     }
 
     #[inline(always)]

@@ -217,6 +217,14 @@ mod real {
         at.saturating_sub(now_by(deadline.clock)).min(at_most)
     }
 
+    /// A deadline, or the time that is `slice` from now if that is earlier.
+    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Option<Deadline> {
+        match deadline {
+            Some(_) if left(deadline, slice) < slice => deadline,
+            _ => Some(Deadline::after(Clock::Monotonic, slice)),
+        }
+    }
+
     /// The header at the beginning of memory that can hold one.
     pub(crate) fn header_of(memory: &impl Memory) -> Result<NonNull<Header>, AttachError> {
         let bytes = memory.bytes();
@@ -400,7 +408,7 @@ mod model {
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
-    use crate::ring::turn::Turn;
+    use crate::ring::turn::{self, Turn};
     use crate::ring::{AttachError, Header, Memory};
     use crate::shared::SharedBytes;
 
@@ -728,6 +736,10 @@ mod model {
         at_most
     }
 
+    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Option<Deadline> {
+        deadline
+    }
+
     macro_rules! layout {
         ($($layout:tt)*) => {};
     }
@@ -782,7 +794,7 @@ mod model {
             kill(&header.consumers, slot, &header.producers);
         }
 
-        /// The producer in a slot dies in its turn.
+        /// The producer in a slot dies in its turn, where there is room for what it leaves.
         pub fn kill_producer_in_turn(&self, slot: usize, left: Left) {
             let header = &self.0.header;
             let holder = holder(&header.producers, slot);
@@ -833,8 +845,19 @@ mod model {
         Message,
     }
 
+    /// As one who enters, or as the one who is alone.
     fn take_turn(turn: &Turn, holder: Holder, side: &Side) {
-        while turn.acquire(holder, side).is_err() {
+        let me = turn::word(holder);
+        if turn.alone.load(Ordering::Relaxed) == me {
+            turn.busy.store(me, Ordering::Relaxed);
+            light_fence();
+            if turn.alone.load(Ordering::Relaxed) == me {
+                return;
+            }
+            turn.busy.store(0, Ordering::Release);
+        }
+        let mut ticket = turn.enter(holder, side).unwrap();
+        while turn.acquire(&mut ticket, side).is_err() {
             give_way();
         }
     }

@@ -68,6 +68,22 @@ impl Process {
         self.page.identity.load(Ordering::Relaxed) != self.identity
     }
 
+    /// What is different in this process's parent and children.
+    pub(crate) fn mark(&self) -> u32 {
+        mark_of(self.identity)
+    }
+
+    /// Whether a mark is of another process: of one of the parents of this one.
+    #[inline(always)]
+    pub(crate) fn is_forked_from(mark: u32) -> bool {
+        // Relaxed: it was set when the mark was made.
+        let page = PAGE.load(Ordering::Relaxed);
+        // SAFETY: There is a mark, so there was a page when it was made, and it is mapped for good.
+        let page = unsafe { &*page };
+        // Relaxed: as in `is_forked`.
+        mark_of(page.identity.load(Ordering::Relaxed)) != mark
+    }
+
     /// What is written down: neither 0 nor another small number.
     #[inline(always)]
     #[allow(dead_code, reason = "models have their own")]
@@ -86,6 +102,12 @@ impl Process {
             fence(Ordering::SeqCst);
         }
     }
+}
+
+/// The half with the process id.
+#[inline(always)]
+fn mark_of(identity: u64) -> u32 {
+    (identity >> 32) as u32
 }
 
 /// The page, which is mapped for good.
