@@ -616,8 +616,8 @@ impl Mutex {
             How::Try => {}
             How::Wait(deadline) => lock_pi(&self.lock, deadline)?,
         }
-        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died. It has no model: loom
-        // cannot see it.
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
+        // It has no model: loom cannot see it.
         match self.lock.load(Ordering::Acquire) & OWNER_DIED {
             0 => Ok(Got::Free),
             _ => {
@@ -632,7 +632,7 @@ impl Mutex {
     #[inline(always)]
     fn release(&self, thread: Thread, attributes: Attributes) {
         if attributes.inherits() {
-            // (U1)
+            // (U1) In models nothing inherits: loom cannot see it.
             let free =
                 self.lock
                     .compare_exchange(thread.id(), 0, Ordering::Release, Ordering::Relaxed);
