@@ -3,7 +3,10 @@
 
 use std::cell::UnsafeCell;
 
+use linipc_core::pshared::Process;
 use linipc_core::pshared::mutex::{Kind, Mutex};
+use linipc_core::pshared::rwlock::RwLock;
+use linipc_core::pshared::spin::SpinLock;
 use linipc_core::robust::Thread;
 
 const THREADS: usize = 4;
@@ -67,6 +70,52 @@ fn mutex() {
         let thread = Thread::current().unwrap();
         for _ in 0..ROUNDS {
             let _guard = MUTEX.lock(thread).unwrap();
+            GUARDED.add();
+        }
+    });
+    assert_eq!(GUARDED.get(), THREADS as u64 * ROUNDS);
+}
+
+#[test]
+fn rwlock() {
+    static LOCK: RwLock = RwLock::new();
+    static GUARDED: Guarded = Guarded::new();
+    let process = Process::current().unwrap();
+    in_threads(|| {
+        for round in 0..ROUNDS {
+            let guard = LOCK.read(process).unwrap();
+            let seen = GUARDED.get();
+            let guard = match round % 4 {
+                0 => guard.upgrade(),
+                _ => continue,
+            };
+            let guard = match guard {
+                Ok(guard) => {
+                    assert_eq!(GUARDED.get(), seen);
+                    guard
+                }
+                Err(failed) => {
+                    drop(failed);
+                    LOCK.write(process).unwrap()
+                }
+            };
+            GUARDED.add();
+            let seen = GUARDED.get();
+            let _guard = guard.downgrade();
+            assert_eq!(GUARDED.get(), seen);
+        }
+    });
+    assert_eq!(GUARDED.get(), THREADS as u64 * ROUNDS / 4);
+}
+
+#[test]
+fn spin() {
+    static LOCK: SpinLock = SpinLock::new();
+    static GUARDED: Guarded = Guarded::new();
+    let process = Process::current().unwrap();
+    in_threads(|| {
+        for _ in 0..ROUNDS {
+            let _guard = LOCK.lock(process).unwrap();
             GUARDED.add();
         }
     });
