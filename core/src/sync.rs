@@ -156,6 +156,37 @@ mod real {
         membarrier(MembarrierCommand::GlobalExpedited).is_ok()
     }
 
+    /// The fence behind an exchange: where an exchange is one itself, it only holds the compiler.
+    #[inline(always)]
+    pub(crate) fn fence_after_exchange() {
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// How many read a lock at the same time.
+    pub(crate) const READERS: usize = 32;
+
+    /// A number below [`READERS`] that is another one for most threads: of where the stack is.
+    #[inline(always)]
+    pub(crate) fn spread() -> usize {
+        let here = 0_u8;
+        // Calls of a thread that are not far from each other are in the same 16 KiB mostly.
+        let place = (&raw const here).addr() >> 14;
+        // Fibonacci hashing: stacks are at regular distances.
+        (place as u32).wrapping_mul(0x9e37_79b9) as usize >> 27
+    }
+
+    /// An array of values that are all made in the same way.
+    macro_rules! array {
+        ($value:expr; $len:expr) => {
+            [const { $value }; $len]
+        };
+    }
+    pub(crate) use array;
+
     /// The time since some moment in the past.
     pub(crate) fn now() -> Duration {
         now_by(Clock::Monotonic)
@@ -399,6 +430,8 @@ mod model {
         NoLightFence,
         /// The heavy fence does nothing.
         NoHeavyFence,
+        /// The fence behind an exchange does nothing.
+        NoExchangeFence,
         /// The kernel refuses the heavy fence, which an algorithm learns.
         HeavyFenceRefused,
         /// The kernel registers nobody for heavy fences, which an algorithm learns too.
@@ -620,6 +653,25 @@ mod model {
         }
         true
     }
+
+    pub(crate) fn fence_after_exchange() {
+        if !has(Fault::NoExchangeFence) {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) const READERS: usize = 2;
+
+    pub(crate) fn spread() -> usize {
+        0
+    }
+
+    macro_rules! array {
+        ($value:expr; $len:expr) => {
+            core::array::from_fn::<_, { $len }, _>(|_| $value)
+        };
+    }
+    pub(crate) use array;
 
     pub(crate) fn now() -> Duration {
         Duration::ZERO

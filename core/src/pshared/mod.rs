@@ -9,6 +9,8 @@
 //! |---|---|---|
 //! | guard data, and learn who broke it | [`mutex`] | the kernel says so at once: the next one gets it with `OwnerDied` |
 //! | share a lock with C programs | [`pthread`] | the same |
+//! | let many read what few change | [`rwlock`] | within 100 ms: a reader is forgotten; after a writer the next one gets it with `OwnerDied` |
+//! | guard what takes nanoseconds | [`spin`] | within 100 ms: all who come get [`Error::PeerDead`] |
 //!
 //! # Trust
 //!
@@ -22,11 +24,14 @@ use rustix::io::Errno;
 
 use crate::map::Access;
 use crate::shared::SharedBytes;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, const_fn};
 
+mod bell;
 pub mod mutex;
 mod process;
 pub mod pthread;
+pub mod rwlock;
+pub mod spin;
 
 pub use process::Process;
 
@@ -185,7 +190,14 @@ impl Magic {
         0x6c70_0000 | (kind as u32) << 8 | Self::VERSION
     }
 
-    /// That of a new lock.
+    const_fn! {
+        /// That of a new lock.
+        pub(crate) fn new(kind: Kind) -> Self {
+            Self(AtomicU32::new(Self::word(kind)))
+        }
+    }
+
+    /// Writes that of a new lock.
     #[allow(dead_code)]
     pub(crate) fn write(&self, kind: Kind) {
         // Release: who attaches finds all words of the lock.
