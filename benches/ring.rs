@@ -15,7 +15,7 @@
 mod broadcast;
 #[path = "ring/channel.rs"]
 mod channel;
-#[path = "ring/contest.rs"]
+#[path = "support/contest.rs"]
 mod contest;
 #[path = "ring/count.rs"]
 mod count;
@@ -23,7 +23,7 @@ mod count;
 mod hand;
 #[path = "ring/limits.rs"]
 mod limits;
-#[path = "ring/machine.rs"]
+#[path = "support/machine.rs"]
 mod machine;
 #[path = "ring/ours.rs"]
 mod ours;

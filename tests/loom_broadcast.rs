@@ -134,6 +134,34 @@ fn a_peek_is_overtaken_or_whole() {
 }
 
 #[test]
+fn several_at_once_are_overtaken_or_whole() {
+    model(|_, mut producer, mut consumer| {
+        push(&mut producer, 0..2);
+        let pushing = thread::spawn(move || {
+            push(&mut producer, 2..4);
+            producer
+        });
+        let (mut messages, mut lens) = ([0; 48], [0; 2]);
+        let next = match consumer.try_pop_all(&mut messages, &mut lens) {
+            Ok(count) => {
+                assert_eq!((count, lens), (2, [24; 2]));
+                let number = |at: usize| u64::from_ne_bytes(*messages[at..].first_chunk().unwrap());
+                let numbers = [0, 8, 16, 24, 32, 40].map(number);
+                assert_eq!(numbers, [0, 0, 0, 1, 1, 1]);
+                2
+            }
+            Err(Error::Missed { messages }) => messages,
+            Err(error) => {
+                assert_eq!(error, Error::Busy);
+                0
+            }
+        };
+        drop(pushing.join().unwrap());
+        follow(&mut consumer, next, 4);
+    });
+}
+
+#[test]
 fn a_batch_is_seen_as_a_whole() {
     model(|_, mut producer, mut consumer| {
         let pushing = thread::spawn(move || {

@@ -722,7 +722,7 @@ mod broadcast {
             assert_eq!(producer.counters().messages, 1000);
             let too_long = (ErrorKind::InvalidInput, Some(Error::TooLong { max: 32 }));
             assert_eq!(kind_and_inner(producer.push(&[0; 33])), too_long);
-            assert_eq!(kind_and_inner(producer.claim(33)), too_long);
+            assert_eq!(kind_and_inner(producer.try_claim(33)), too_long);
         });
     }
 

@@ -429,7 +429,60 @@ fn a_batch_is_seen_as_a_whole_or_not_at_all() {
         assert_eq!(pop(&mut consumer), Ok(vec![round; 30]));
         assert_eq!(pop(&mut consumer), Err(Error::Empty));
     }
-    assert_eq!(producer.counters().messages, 60);
+    let counted = producer.counters();
+    assert_eq!((counted.messages, counted.bytes), (60, 20 * 36));
+}
+
+#[test]
+fn a_batch_takes_plain_values() {
+    let fd = ring(256);
+    let (mut producer, mut consumer) = (producer(&fd), consumer(&fd));
+    let mut batch = producer.batch();
+    batch.try_push_value(&7_u32).unwrap();
+    batch.try_push_value(&[8_u64; 3]).unwrap();
+    let too_long = Err(Error::TooLong { max: 128 });
+    assert_eq!(batch.try_push_value(&[0_u64; 17]), too_long);
+    assert_eq!(pop(&mut consumer), Err(Error::Empty));
+    batch.commit();
+    assert_eq!(consumer.try_pop_value(), Ok(7_u32));
+    assert_eq!(consumer.try_pop_value(), Ok([8_u64; 3]));
+}
+
+#[test]
+fn several_messages_are_copied_out_at_once() {
+    let fd = ring(256);
+    let (mut producer, mut consumer) = (producer(&fd), consumer(&fd));
+    let (mut buf, mut lens) = ([0; 16], [0; 4]);
+    assert_eq!(consumer.try_pop_all(&mut buf, &mut lens), Err(Error::Empty));
+    for message in ["one", "", "three", "longer than what is left", "five"] {
+        producer.try_push(message.as_bytes()).unwrap();
+    }
+    assert_eq!(consumer.try_pop_all(&mut buf, &mut []), Ok(0));
+    assert_eq!(consumer.try_pop_all(&mut buf, &mut lens[..2]), Ok(2));
+    assert_eq!((&buf[..3], &lens[..2]), (&b"one"[..], &[3, 0][..]));
+    assert_eq!(consumer.try_pop_all(&mut buf, &mut lens), Ok(1));
+    assert_eq!((&buf[..5], lens[0]), (&b"three"[..], 5));
+    let too_short = Err(Error::BufferLen { message: 24 });
+    assert_eq!(consumer.try_pop_all(&mut buf, &mut lens), too_short);
+    let mut buf = [0; 64];
+    assert_eq!(consumer.try_pop_all(&mut buf, &mut lens), Ok(2));
+    assert_eq!(&buf[..28], b"longer than what is leftfive");
+    // The first two are overwritten, the others not.
+    for number in 0..12 {
+        producer.try_push(&[number; 16]).unwrap();
+    }
+    let Err(Error::Missed { messages }) = consumer.try_pop_all(&mut buf, &mut lens) else {
+        panic!("read what is overwritten");
+    };
+    assert_eq!(consumer.try_pop_all(&mut buf, &mut lens[..1]), Ok(1));
+    assert_eq!(&buf[..16], [messages as u8; 16]);
+    drop(producer);
+    while consumer.try_pop_all(&mut buf, &mut lens).is_ok() {}
+    assert_eq!(
+        consumer.try_pop_all(&mut buf, &mut lens),
+        Err(Error::Closed)
+    );
+    assert_eq!(consumer.counters().messages + consumer.counters().lost, 17);
 }
 
 #[test]

@@ -47,13 +47,12 @@
 //! - Thread ids are those of a PID namespace. Locks must not be shared with processes of another one.
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
-use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
+use crate::pshared::Process;
 use crate::sync::light_fence;
 use crate::sys::call;
 
@@ -153,11 +152,10 @@ impl Default for Head {
 /// that has it, and lives as long as the thread.
 #[derive(Debug, Clone, Copy)]
 pub struct Thread {
-    id: u32,
-    process: u32,
-    list: *const List,
     /// Not `Send`.
-    only_here: PhantomData<*mut ()>,
+    list: *const List,
+    /// The thread's id, and in the upper half the mark of its process: so it is passed in registers.
+    who: u64,
 }
 
 impl Thread {
@@ -217,34 +215,25 @@ impl Thread {
     }
 
     fn with(list: *const List) -> Result<Self, Error> {
-        let process = process()?;
+        let process = Process::current()?;
+        let id = rustix::thread::gettid().as_raw_nonzero().get();
         // INVARIANT: `list` is of this thread, which the callers know.
         Ok(Self {
-            id: rustix::thread::gettid()
-                .as_raw_nonzero()
-                .get()
-                .unsigned_abs(),
-            process,
             list,
-            only_here: PhantomData,
+            who: u64::from(id.unsigned_abs()) | u64::from(process.mark()) << 32,
         })
     }
 
     /// The thread's id, as gettid(2) gives it.
-    #[inline]
+    #[inline(always)]
     pub fn id(&self) -> u32 {
-        self.id
+        self.who as u32
     }
 
     /// Whether this is a child of the process that made the token, in which it is of no use.
-    #[inline]
+    #[inline(always)]
     pub fn is_forked(&self) -> bool {
-        // Relaxed: of this process, as no other one has this page.
-        match PROCESS.load(Ordering::Relaxed) {
-            page if page.is_null() => true,
-            // SAFETY: `process` has mapped it, for good.
-            page => unsafe { &*page }.load(Ordering::Relaxed) != self.process,
-        }
+        Process::is_forked_from((self.who >> 32) as u32)
     }
 
     #[inline(always)]
@@ -335,44 +324,6 @@ fn registered() -> Result<Option<*const List>, Error> {
         _ if len != size_of::<List>() => Err(Error::System(Errno::INVAL)),
         list => Ok(Some(list)),
     }
-}
-
-/// A page that has this process's id, and in its children 0 until they ask.
-static PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
-
-/// This process's id, as [`PROCESS`] has it.
-fn process() -> Result<u32, Errno> {
-    const PAGE: usize = 4096;
-    let mut page = PROCESS.load(Ordering::Acquire);
-    if page.is_null() {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: New memory, where the kernel finds room.
-        let new =
-            unsafe { mm::mmap_anonymous(ptr::null_mut(), PAGE, protection, MapFlags::PRIVATE) }?;
-        // SAFETY: The memory is ours, and not written yet.
-        let wiped = unsafe { mm::madvise(new, PAGE, Advice::LinuxWipeOnFork) };
-        let new = new.cast::<AtomicU32>();
-        let raced = wiped.is_err()
-            // Release and Acquire: whoever finds the page finds it mapped.
-            || PROCESS
-                .compare_exchange(page, new, Ordering::AcqRel, Ordering::Acquire)
-                .is_err();
-        if raced {
-            // SAFETY: Nobody else knows the page.
-            unsafe { mm::munmap(new.cast(), PAGE) }?;
-            wiped?;
-        }
-        page = PROCESS.load(Ordering::Acquire);
-    }
-    // SAFETY: The page is mapped for good.
-    let word = unsafe { &*page };
-    let id = rustix::process::getpid()
-        .as_raw_nonzero()
-        .get()
-        .unsigned_abs();
-    // Relaxed: all threads of a process write the same.
-    word.store(id, Ordering::Relaxed);
-    Ok(id)
 }
 
 /// Whether this process has such a thread, or it cannot be known.

@@ -7,7 +7,7 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, Left, Thread, kill_owner, with};
+pub use model::{Fault, Heap, Left, Process, Thread, kill_owner, with};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -136,6 +136,8 @@ mod real {
         futex::unlock_pi(word, futex::Flags::empty())
     }
 
+    #[allow(unused_imports, reason = "by those locks that know their holders")]
+    pub(crate) use crate::pshared::Process;
     pub(crate) use crate::robust::{Node, Thread, is_thread};
 
     /// Defines a function that is `const` outside models.
@@ -193,6 +195,14 @@ mod real {
         };
         let at = Duration::try_from(deadline.at).unwrap_or_default();
         at.saturating_sub(now_by(deadline.clock)).min(at_most)
+    }
+
+    /// A deadline, or the time that is `slice` from now if that is earlier.
+    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Option<Deadline> {
+        match deadline {
+            Some(_) if left(deadline, slice) < slice => deadline,
+            _ => Some(Deadline::after(Clock::Monotonic, slice)),
+        }
     }
 
     /// The header at the beginning of memory that can hold one.
@@ -377,7 +387,7 @@ mod model {
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
-    use crate::ring::turn::Turn;
+    use crate::ring::turn::{self, Turn};
     use crate::ring::{AttachError, Header, Memory};
     use crate::shared::SharedBytes;
 
@@ -567,6 +577,32 @@ mod model {
     }
     pub(crate) use const_fn;
 
+    /// A process of a model.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Process(u64);
+
+    impl Process {
+        /// That with a process id, which is not 0.
+        pub fn new(pid: u32) -> Self {
+            Self(u64::from(pid) << 42)
+        }
+
+        pub(crate) fn is_forked(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn identity(&self) -> u64 {
+            self.0
+        }
+
+        pub(crate) fn light_fence(&self) {
+            light_fence();
+            if has(Fault::NoRegistration) {
+                fence(Ordering::SeqCst);
+            }
+        }
+    }
+
     /// A thread of a model, whose list is in its head.
     #[derive(Debug, Clone, Copy)]
     pub struct Thread(pub u32);
@@ -666,6 +702,10 @@ mod model {
         at_most
     }
 
+    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Option<Deadline> {
+        deadline
+    }
+
     macro_rules! layout {
         ($($layout:tt)*) => {};
     }
@@ -720,7 +760,7 @@ mod model {
             kill(&header.consumers, slot, &header.producers);
         }
 
-        /// The producer in a slot dies in its turn.
+        /// The producer in a slot dies in its turn, where there is room for what it leaves.
         pub fn kill_producer_in_turn(&self, slot: usize, left: Left) {
             let header = &self.0.header;
             let holder = holder(&header.producers, slot);
@@ -771,8 +811,19 @@ mod model {
         Message,
     }
 
+    /// As one who enters, or as the one who is alone.
     fn take_turn(turn: &Turn, holder: Holder, side: &Side) {
-        while turn.acquire(holder, side).is_err() {
+        let me = turn::word(holder);
+        if turn.alone.load(Ordering::Relaxed) == me {
+            turn.busy.store(me, Ordering::Relaxed);
+            light_fence();
+            if turn.alone.load(Ordering::Relaxed) == me {
+                return;
+            }
+            turn.busy.store(0, Ordering::Release);
+        }
+        let mut ticket = turn.enter(holder, side).unwrap();
+        while turn.acquire(&mut ticket, side).is_err() {
             give_way();
         }
     }

@@ -30,8 +30,11 @@ use crate::sync::{AtomicU32, Ordering, Word, const_fn, left, sleep};
 
 pub mod event;
 pub mod mutex;
+mod process;
 pub mod pthread;
 pub mod semaphore;
+
+pub use process::Process;
 
 /// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +80,7 @@ impl fmt::Display for Error {
             Self::Deadlock => f.write_str("the caller has it already"),
             Self::Overflow => f.write_str("it cannot be counted any further"),
             Self::PeerDead => f.write_str("a party died"),
-            Self::Forked => f.write_str("the thread token was made before a fork"),
+            Self::Forked => f.write_str("the token was made before a fork"),
             Self::Corrupt => f.write_str("no lock of this kind wrote this"),
             Self::System(errno) => errno.fmt(f),
         }

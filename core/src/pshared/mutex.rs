@@ -72,8 +72,8 @@ use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, is_thread,
-    layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
+    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, earlier, has_passed,
+    is_thread, layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
 };
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -91,6 +91,8 @@ const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
 const ROBUST: u32 = 16;
 const INHERIT: u32 = 32;
 const SHARED: u32 = 128;
+/// Of what is read once, and in no memory: a [`Split`]'s.
+const SPLIT: u32 = 1 << 31;
 
 /// What happens when the owner locks again: `pthread_mutexattr_settype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,12 +115,22 @@ impl Attributes {
         Self(kind as u32 | ROBUST | SHARED | if inherits { INHERIT } else { 0 })
     }
 
+    const PLAIN: Self = Self::new(Kind::Normal, false);
+
+    #[inline(always)]
     fn check(bits: u32) -> Option<Self> {
-        let kind = bits & !INHERIT;
-        let is_known = kind == ROBUST | SHARED
-            || kind == ROBUST | SHARED | Kind::Recursive as u32
-            || kind == ROBUST | SHARED | Kind::ErrorCheck as u32;
-        is_known.then_some(Self(bits))
+        let kind = (bits & !INHERIT).wrapping_sub(ROBUST | SHARED);
+        (kind <= Kind::ErrorCheck as u32).then_some(Self(bits))
+    }
+
+    /// Whether neither the kernel nor a count has a part in it.
+    #[inline(always)]
+    fn is_plain(self) -> bool {
+        self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN.0
+    }
+
+    fn is_split(self) -> bool {
+        self.0 & SPLIT != 0
     }
 
     fn inherits(self) -> bool {
@@ -151,6 +163,12 @@ layout! {
 
 // SAFETY: It is `repr(C)`, and nothing but atomics without padding.
 unsafe impl InPlace for Mutex {}
+
+/// A sleeper looks again after so long.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
+/// since each look takes the cache line away from it.
+const PAUSE: u32 = 16;
 
 /// How far a call goes.
 #[derive(Debug, Clone, Copy)]
@@ -284,13 +302,13 @@ impl Mutex {
             word.store(0, Ordering::Relaxed);
         }
         self.lock.store(0, Ordering::Relaxed);
-        // Release: who attaches finds a free mutex.
+        // Release: who attaches finds a free mutex. In models nobody attaches: loom cannot see it.
         self.kind.store(attributes.0, Ordering::Release);
         self
     }
 
     fn checked(&self) -> Result<Attributes, AttachError> {
-        // Acquire: of `format`.
+        // Acquire: of `format`. In models nobody attaches: loom cannot see it.
         Attributes::check(self.kind.load(Ordering::Acquire)).ok_or(AttachError::NotFound)
     }
 
@@ -309,10 +327,10 @@ impl Mutex {
     /// # References
     ///
     /// - [pthread_mutex_lock(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_lock.3p.html)
-    #[inline]
+    #[inline(always)]
     #[doc(alias = "pthread_mutex_lock")]
     pub fn lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Wait(None))
+        self.acquire(thread, self.attributes(), How::Wait(None))
     }
 
     /// `int pthread_mutex_trylock(pthread_mutex_t *mutex)`: locks, if nobody has it.
@@ -324,10 +342,10 @@ impl Mutex {
     /// # References
     ///
     /// - [pthread_mutex_lock(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_lock.3p.html)
-    #[inline]
+    #[inline(always)]
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Try)
+        self.acquire(thread, self.attributes(), How::Try)
     }
 
     /// `int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clockid, const struct timespec
@@ -349,13 +367,14 @@ impl Mutex {
         thread: Thread,
         deadline: Deadline,
     ) -> Result<Guard<'_>, LockError<'_>> {
-        self.acquire(thread, self.attributes()?, How::Wait(Some(deadline)))
+        self.acquire(thread, self.attributes(), How::Wait(Some(deadline)))
     }
 
+    /// What it is, unchecked.
     #[inline(always)]
-    fn attributes(&self) -> Result<Attributes, Error> {
-        // Relaxed: it does not change; what is no mutex any more is an error.
-        Attributes::check(self.kind.load(Ordering::Relaxed)).ok_or(Error::Corrupt)
+    fn attributes(&self) -> Attributes {
+        // Relaxed: it does not change.
+        Attributes(self.kind.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
@@ -373,67 +392,138 @@ impl Mutex {
         attributes: Attributes,
         how: How,
     ) -> Result<Guard<'_>, LockError<'_>> {
-        if thread.is_forked() {
-            return Err(Error::Forked.into());
+        let locked = self.acquire_word(thread, attributes, how);
+        let guard = Guard {
+            mutex: self,
+            thread,
+            attributes,
+        };
+        match locked {
+            Ok(Locked::Consistent) => Ok(guard),
+            Ok(Locked::OwnerDied) => Err(LockError::OwnerDied(Inconsistent(
+                mem::ManuallyDrop::new(guard),
+            ))),
+            Err(error) => {
+                mem::forget(guard);
+                Err(error.into())
+            }
         }
-        let node = self.node(attributes);
+    }
+
+    #[inline(always)]
+    fn acquire_word(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        if thread.is_forked() {
+            return Err(Error::Forked);
+        }
+        if !attributes.is_plain() {
+            return self.acquire_slowly(thread, attributes, how);
+        }
+        self.acquire_with(thread, Attributes::PLAIN, attributes, how)
+    }
+
+    #[inline(never)]
+    fn acquire_slowly(
+        &self,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        Attributes::check(attributes.0 & !SPLIT).ok_or(Error::Corrupt)?;
+        self.acquire_with(thread, attributes, attributes, how)
+    }
+
+    /// `place` says what is the same for all that take this path.
+    #[inline(always)]
+    fn acquire_with(
+        &self,
+        thread: Thread,
+        place: Attributes,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        let node = self.node(place);
         thread.begin(node);
         // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
         let taken =
             self.lock
                 .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed);
-        let has_died = match taken {
-            Ok(_) => false,
-            Err(seen) => match self.contend(seen, thread, attributes, how) {
-                Ok(Got::Free) => false,
-                Ok(Got::OwnerDied) => true,
-                Ok(Got::Again) => {
-                    thread.end();
-                    return self.guard(thread, attributes);
-                }
-                Err(error) => {
-                    thread.end();
-                    return Err(error.into());
-                }
-            },
-        };
-        // Relaxed: the lock word orders the rest.
-        if self.owner.load(Ordering::Relaxed) == NOT_RECOVERABLE {
-            self.release(thread, attributes);
-            thread.end();
-            return Err(Error::NotRecoverable.into());
+        // Relaxed: the lock word orders it, and all that follows.
+        match taken {
+            Ok(_) if self.owner.load(Ordering::Relaxed) != NOT_RECOVERABLE => {
+                self.finish(thread, node);
+                Ok(Locked::Consistent)
+            }
+            Ok(_) => Err(self.give_up(thread, attributes)),
+            Err(seen) => self.acquire_contended(seen, thread, attributes, how),
         }
-        thread.insert(node);
-        if has_died {
-            self.owner.store(INCONSISTENT, Ordering::Relaxed);
-        } else {
-            self.owner.store(thread.id(), Ordering::Relaxed);
-            // The dead one stays counted in place of its successor.
-            let users = self.users.load(Ordering::Relaxed);
-            self.users.store(users.wrapping_add(1), Ordering::Relaxed);
-        }
-        self.count.store(1, Ordering::Relaxed);
-        thread.end();
-        self.guard(thread, attributes)
     }
 
+    /// The mutex is the thread's, and consistent: does what else belongs to that.
     #[inline(always)]
-    fn guard(&self, thread: Thread, attributes: Attributes) -> Result<Guard<'_>, LockError<'_>> {
-        let guard = Guard {
-            mutex: self,
-            thread,
-            attributes,
-            claim: None,
-        };
-        // Relaxed: of this thread.
-        if self.owner.load(Ordering::Relaxed) == INCONSISTENT {
-            return Err(LockError::OwnerDied(Inconsistent(guard)));
+    fn finish(&self, thread: Thread, node: Node) {
+        thread.insert(node);
+        self.count.store(1, Ordering::Relaxed);
+        self.owner.store(thread.id(), Ordering::Relaxed);
+        let users = self.users.load(Ordering::Relaxed);
+        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        thread.end();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_contended(
+        &self,
+        seen: u32,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+    ) -> Result<Locked, Error> {
+        let got = self
+            .contend(seen, thread, attributes, how)
+            .inspect_err(|_| {
+                thread.end();
+            })?;
+        // Relaxed: as in `acquire_with`.
+        let owner = self.owner.load(Ordering::Relaxed);
+        match got {
+            Got::Again => {
+                thread.end();
+                match owner {
+                    INCONSISTENT => Ok(Locked::OwnerDied),
+                    _ => Ok(Locked::Consistent),
+                }
+            }
+            _ if owner == NOT_RECOVERABLE => Err(self.give_up(thread, attributes)),
+            Got::Free => {
+                self.finish(thread, self.node(attributes));
+                Ok(Locked::Consistent)
+            }
+            Got::OwnerDied => {
+                thread.insert(self.node(attributes));
+                self.count.store(1, Ordering::Relaxed);
+                // The dead one stays counted as a user, in place of this one.
+                self.owner.store(INCONSISTENT, Ordering::Relaxed);
+                thread.end();
+                Ok(Locked::OwnerDied)
+            }
         }
-        Ok(guard)
+    }
+
+    /// Nobody can have it any more, so it is given back at once.
+    #[cold]
+    #[inline(never)]
+    fn give_up(&self, thread: Thread, attributes: Attributes) -> Error {
+        self.release(thread, attributes);
+        thread.end();
+        Error::NotRecoverable
     }
 
     /// Gets what was not free.
-    #[cold]
     fn contend(
         &self,
         seen: u32,
@@ -465,6 +555,7 @@ impl Mutex {
         // Who has slept does not know whether others do.
         let mut others = 0;
         let mut spins = SPINS;
+        let mut pause = 1;
         loop {
             if seen & OWNER == 0 {
                 let mine = thread.id() | seen & WAITERS | others;
@@ -486,7 +577,10 @@ impl Mutex {
             };
             if spins > 0 {
                 spins -= 1;
-                spin();
+                for _ in 0..pause {
+                    spin();
+                }
+                pause = (2 * pause).min(PAUSE);
                 seen = self.lock.load(Ordering::Relaxed);
                 continue;
             }
@@ -503,8 +597,10 @@ impl Mutex {
                     continue;
                 }
             }
-            match sleep_until(&self.lock, seen | WAITERS, deadline) {
+            // A wake may have been for one who was killed before it could lock.
+            match sleep_until(&self.lock, seen | WAITERS, earlier(deadline, LOOK)) {
                 Ok(()) | Err(Errno::INTR) => {}
+                Err(Errno::TIMEDOUT) if !deadline.is_some_and(has_passed) => {}
                 Err(error) => return Err(error.into()),
             }
             others = WAITERS;
@@ -520,7 +616,8 @@ impl Mutex {
             How::Try => {}
             How::Wait(deadline) => lock_pi(&self.lock, deadline)?,
         }
-        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died. It has no model: loom
+        // cannot see it.
         match self.lock.load(Ordering::Acquire) & OWNER_DIED {
             0 => Ok(Got::Free),
             _ => {
@@ -547,27 +644,22 @@ impl Mutex {
         }
         // (U1) Release: what this owner did is visible to the next one.
         if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
-            wake_one(&self.lock);
+            self.wake();
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn wake(&self) {
+        wake_one(&self.lock);
+    }
+
+    /// Leaves it as `owner` says: to anybody, or to nobody any more.
     #[inline(always)]
-    fn unlock(&self, thread: Thread, attributes: Attributes) {
-        if attributes.is(Kind::Recursive) {
-            // Relaxed: of this thread.
-            let count = self.count.load(Ordering::Relaxed);
-            if count > 1 {
-                self.count.store(count - 1, Ordering::Relaxed);
-                return;
-            }
-        }
+    fn unlock(&self, thread: Thread, attributes: Attributes, owner: u32) {
         let node = self.node(attributes);
         thread.begin(node);
         // Relaxed: (U1) publishes them.
-        let owner = match self.owner.load(Ordering::Relaxed) {
-            INCONSISTENT => NOT_RECOVERABLE,
-            _ => 0,
-        };
         self.owner.store(owner, Ordering::Relaxed);
         self.count.store(0, Ordering::Relaxed);
         let users = self.users.load(Ordering::Relaxed);
@@ -576,9 +668,37 @@ impl Mutex {
         self.release(thread, attributes);
         thread.end();
     }
+
+    #[inline(never)]
+    fn unlock_slowly(&self, thread: Thread, attributes: Attributes, owner: u32) {
+        if attributes.is(Kind::Recursive) {
+            // Relaxed: of this thread.
+            let count = self.count.load(Ordering::Relaxed);
+            if count > 1 {
+                self.count.store(count - 1, Ordering::Relaxed);
+                return;
+            }
+        }
+        self.unlock(thread, attributes, owner);
+        if attributes.is_split() {
+            let claim = ptr::from_ref(self).addr() + size_of::<Self>();
+            // SAFETY: Only the mutexes of a `Split` have the bit, and a claim behind them, in a mapping
+            // whose addresses it exposed.
+            let claim = unsafe { &*ptr::with_exposed_provenance::<Claim>(claim) };
+            claim.release();
+        }
+    }
+}
+
+/// What the owner has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locked {
+    Consistent,
+    OwnerDied,
 }
 
 /// How somebody has become the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Got {
     Free,
     OwnerDied,
@@ -593,7 +713,6 @@ pub struct Guard<'a> {
     mutex: &'a Mutex,
     thread: Thread,
     attributes: Attributes,
-    claim: Option<&'a Claim>,
 }
 
 impl<'a> Guard<'a> {
@@ -605,15 +724,16 @@ impl<'a> Guard<'a> {
 }
 
 impl Drop for Guard<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // The copy of a guard in a child of fork(2) guards nothing.
         if self.thread.is_forked() {
             return;
         }
-        self.mutex.unlock(self.thread, self.attributes);
-        if let Some(claim) = self.claim {
-            claim.release();
+        if self.attributes.is_plain() {
+            self.mutex.unlock(self.thread, Attributes::PLAIN, 0);
+        } else {
+            self.mutex.unlock_slowly(self.thread, self.attributes, 0);
         }
     }
 }
@@ -622,7 +742,7 @@ impl Drop for Guard<'_> {
 /// more: whoever waits, and all who come, get [`Error::NotRecoverable`].
 #[derive(Debug)]
 #[must_use = "the mutex is lost when this is dropped"]
-pub struct Inconsistent<'a>(Guard<'a>);
+pub struct Inconsistent<'a>(mem::ManuallyDrop<Guard<'a>>);
 
 impl<'a> Inconsistent<'a> {
     /// `int pthread_mutex_consistent(pthread_mutex_t *mutex)`: says that what the mutex guards is
@@ -633,12 +753,32 @@ impl<'a> Inconsistent<'a> {
     /// - [pthread_mutex_consistent(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_consistent.3.html)
     #[doc(alias = "pthread_mutex_consistent")]
     pub fn mark_consistent(self) -> Guard<'a> {
+        // SAFETY: `self` is forgotten, so the guard is taken once.
+        let guard = unsafe { ptr::read(&*self.0) };
+        mem::forget(self);
         // Relaxed: of this thread.
-        self.0
-            .mutex
-            .owner
-            .store(self.0.thread.id(), Ordering::Relaxed);
-        self.0
+        let owner = guard.thread.id();
+        guard.mutex.owner.store(owner, Ordering::Relaxed);
+        guard
+    }
+}
+
+impl Drop for Inconsistent<'_> {
+    fn drop(&mut self) {
+        let Guard {
+            mutex,
+            thread,
+            attributes,
+        } = *self.0;
+        if thread.is_forked() {
+            return;
+        }
+        // Relaxed: of this thread, which may have another guard that was marked.
+        let owner = match mutex.owner.load(Ordering::Relaxed) {
+            INCONSISTENT => NOT_RECOVERABLE,
+            _ => 0,
+        };
+        mutex.unlock_slowly(thread, attributes, owner);
     }
 }
 
@@ -710,6 +850,8 @@ impl Split {
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: In place of the first `len` bytes of memory that is ours, and that nobody uses yet.
         unsafe { mm::mmap(start, len, protection, flags, file.as_fd(), 0) }?;
+        // For `unlock_slowly`, which knows the mutex only.
+        start.expose_provenance();
         Ok(split)
     }
 
@@ -743,7 +885,9 @@ impl Split {
             mutex: self.mutex(),
             claim: self.claim(),
             // Who has it, and how often, is not to be read from what others can write.
-            attributes: Attributes::new(Kind::ErrorCheck, attributes.inherits()),
+            attributes: Attributes(
+                SPLIT | Attributes::new(Kind::ErrorCheck, attributes.inherits()).0,
+            ),
         }
     }
 
@@ -835,20 +979,11 @@ impl<'a> SplitMutex<'a> {
             // Its thread has ended, and the kernel has gone through its list.
             self.mutex.node(self.attributes).forget();
         }
-        match self.mutex.acquire(thread, self.attributes, how) {
-            Ok(mut guard) => {
-                guard.claim = Some(self.claim);
-                Ok(guard)
-            }
-            Err(LockError::OwnerDied(mut guard)) => {
-                guard.0.claim = Some(self.claim);
-                Err(LockError::OwnerDied(guard))
-            }
-            failed => {
-                self.claim.release();
-                failed
-            }
+        let locked = self.mutex.acquire(thread, self.attributes, how);
+        if matches!(locked, Err(LockError::Failed(_))) {
+            self.claim.release();
         }
+        locked
     }
 }
 
@@ -861,13 +996,12 @@ struct Claim(Word);
 impl Claim {
     /// Gets it; whether it was one's who has ended.
     fn acquire(&self, thread: Thread, how: How) -> Result<bool, Error> {
-        const SLICE: Duration = Duration::from_millis(50);
         let (mut seen, mut others) = (0, 0);
         loop {
             if seen & OWNER == 0 || !is_thread(seen & OWNER) {
                 let mine = thread.id() | seen & WAITERS | others;
                 // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
-                // is done then.
+                // is done then. There is no mapping in models: loom cannot see it.
                 match self
                     .0
                     .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
@@ -890,7 +1024,7 @@ impl Claim {
             seen = self.0.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
             if seen & OWNER != 0 {
                 // However it ends, all is looked at again.
-                let _ = sleep(&self.0, seen, left(deadline, SLICE));
+                let _ = sleep(&self.0, seen, left(deadline, LOOK));
                 others = WAITERS;
                 seen = self.0.load(Ordering::Relaxed);
             }
@@ -898,7 +1032,7 @@ impl Claim {
     }
 
     fn release(&self) {
-        // Release: the next one sees the links as they are.
+        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
         if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
             wake_one(&self.0);
         }

@@ -75,7 +75,8 @@
 //! # Limits
 //!
 //! Messages are copied, and not lent: a slice that the producer overwrites while it is read would be
-//! undefined. For the same reason there is none to fill.
+//! undefined. For the same reason there is none to fill, and a consumer's batch is copied out as well
+//! ([`Consumer::try_pop_all`]).
 //!
 //! A consumer that finds the newest messages overwritten each time it looks for them, because the ring
 //! is small and the producer fast, gets [`Error::Busy`], and may try again.
@@ -139,6 +140,8 @@ struct Records {
     /// Their length together.
     size: u64,
     messages: u64,
+    /// Of the messages alone.
+    bytes: u64,
     /// The header of the first one, which is written last.
     first: u64,
     /// Where the last one begins, from the first one.
@@ -360,6 +363,7 @@ impl<M: Memory> Producer<M> {
         // INVARIANT: (P3) cleared the header at the new tail, which is before the front (P1).
         self.tail = end;
         self.number = self.number.wrapping_add(records.messages);
+        self.ring.counted.bytes += records.bytes;
         if newest.wrapping_sub(self.mark) >= step(self.ring.capacity) {
             self.set_mark(newest, self.number.wrapping_sub(1));
         }
@@ -475,6 +479,54 @@ impl<M: Memory> Consumer<M> {
         self.verify()?;
         self.advance(len);
         Ok(len as usize)
+    }
+
+    /// Copies the next messages out, one behind the other: as many as there are and `buf` and `lens` hold,
+    /// whose lengths are written to `lens`; gives how many, at least 1 if `lens` holds any. The front is
+    /// looked at once for all of them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::try_pop`], of the first message. If it was overwritten meanwhile, none is
+    /// taken, and all of them are among the [`Error::Missed`] that the mark is past.
+    pub fn try_pop_all(&mut self, buf: &mut [u8], lens: &mut [usize]) -> Result<usize, Error> {
+        let (mut end, mut number) = (self.at, self.number);
+        let mut used = 0;
+        for to in &mut *lens {
+            // (C1) What the header speaks of is visible now. It is read once.
+            let word = self.ring.cells.word(end).load(Ordering::Acquire);
+            // (C2)
+            let len = numbered_len(word, self.ring.max(), number);
+            let Some(room) = len.and_then(|len| buf.get_mut(used..)?.get_mut(..len as usize))
+            else {
+                break;
+            };
+            *to = room.len();
+            // (C3)
+            // SAFETY: `room` is borrowed; the message is no longer than half of the capacity (C2).
+            unsafe {
+                self.ring
+                    .cells
+                    .read(end, HEADER as usize, room.as_mut_ptr(), room.len())
+            };
+            end = end.wrapping_add(size(room.len() as u64));
+            number = number.wrapping_add(1);
+            used += room.len();
+        }
+        if number == self.number {
+            let Some(to) = lens.first_mut() else {
+                return Ok(0);
+            };
+            *to = self.try_pop(buf)?;
+            return Ok(1);
+        }
+        // (C4) What is not overwritten at the first one is not overwritten behind it.
+        self.verify()?;
+        let messages = number.wrapping_sub(self.number);
+        (self.at, self.number) = (end, number);
+        self.ring.counted.messages += messages;
+        self.ring.counted.bytes += used as u64;
+        Ok(messages as usize)
     }
 
     /// Copies the next message out, and waits for it as `wait` says; gives its length.
@@ -761,11 +813,11 @@ impl<M: Memory> Claim<'_, M> {
             len,
             is_batched,
         } = self;
-        producer.ring.counted.bytes += len;
         if !is_batched {
             producer.publish(Records {
                 size: size(len),
                 messages: 1,
+                bytes: len,
                 first: numbered(len, producer.number),
                 last: 0,
             });
@@ -783,6 +835,7 @@ impl<M: Memory> Claim<'_, M> {
         batch.last = batch.size;
         batch.size += size(len);
         batch.messages += 1;
+        batch.bytes += len;
     }
 
     /// Gives the room up, as dropping does.
@@ -809,6 +862,19 @@ impl<M: Memory> Batch<'_, M> {
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut claim = self.try_claim(message.len())?;
         claim.fill(message.as_ptr());
+        claim.commit();
+        Ok(())
+    }
+
+    /// Copies one more plain value in as a message, if the batch may have it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Batch::try_push`].
+    #[inline]
+    pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
+        let mut claim = self.try_claim(size_of::<T>())?;
+        claim.fill((&raw const *value).cast());
         claim.commit();
         Ok(())
     }

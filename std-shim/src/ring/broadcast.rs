@@ -49,6 +49,18 @@ handle! {
 
 consume!(broadcast);
 
+impl<M: Memory> Consumer<M> {
+    /// Copies the next messages out, one behind the other: as many as there are and `buf` and `lens` hold,
+    /// whose lengths are written to `lens`; gives how many, at least 1 if `lens` holds any.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::try_pop`], of the first message.
+    pub fn try_pop_all(&mut self, buf: &mut [u8], lens: &mut [usize]) -> io::Result<usize> {
+        self.0.try_pop_all(buf, lens).map_err(pop_error)
+    }
+}
+
 impl<M: Memory> Producer<M> {
     set_event!();
 
@@ -85,7 +97,7 @@ impl<M: Memory> Producer<M> {
     ///
     /// Those of [`Self::push`].
     #[inline]
-    pub fn claim(&mut self, len: usize) -> io::Result<Claim<'_, M>> {
+    pub fn try_claim(&mut self, len: usize) -> io::Result<Claim<'_, M>> {
         self.0.try_claim(len).map_err(io_error)
     }
 
