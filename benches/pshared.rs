@@ -57,7 +57,7 @@ impl Lock for Nothing {
         Self
     }
 
-    #[inline]
+    #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> R {
         body()
     }
@@ -73,7 +73,7 @@ impl Lock for Cheapest {
         Self(memory.atomic_u64(0).unwrap())
     }
 
-    #[inline]
+    #[inline(always)]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> R {
         while self
             .0
@@ -84,6 +84,31 @@ impl Lock for Cheapest {
         }
         let result = body();
         self.0.store(0, Ordering::Release);
+        result
+    }
+}
+
+/// The cheapest lock that knows whether somebody sleeps without help of the kernel: two exchanges.
+struct TwoExchanges(&'static AtomicU64);
+
+impl Lock for TwoExchanges {
+    fn init(_: SharedBytes<'static>) {}
+
+    fn attach(memory: SharedBytes<'static>) -> Self {
+        Self(memory.atomic_u64(0).unwrap())
+    }
+
+    #[inline(always)]
+    fn with<R>(&mut self, body: impl FnOnce() -> R) -> R {
+        while self
+            .0
+            .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            spin_loop();
+        }
+        let result = body();
+        assert_eq!(self.0.swap(0, Ordering::Release), 1);
         result
     }
 }
@@ -221,6 +246,7 @@ macro_rules! contestants {
 
 contestants! {
     "limit: cheapest": Cheapest,
+    "limit: two exchanges": TwoExchanges,
     "glibc-mutex": c::Mutex<false>,
     "glibc-robust": c::Mutex<true>,
     "mutex": ours::Mutex,

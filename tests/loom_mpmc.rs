@@ -7,7 +7,7 @@ use std::mem::forget;
 
 use linipc_core::ring::mpmc::{Consumer, Producer};
 use linipc_core::ring::{self, Error, Kind, Wait};
-use linipc_core::sync::{Heap, Left};
+use linipc_core::sync::{Fault, Heap, Left, with};
 use loom::thread;
 
 const BOUND: usize = 3;
@@ -27,6 +27,11 @@ fn model(preemptions: usize, body: impl Fn(Heap, Ends) + Sync + Send + 'static) 
         let consumers = [(); 2].map(|()| Consumer::attach(heap.clone()).unwrap());
         body(heap, (producers, consumers));
     });
+}
+
+/// The same where nobody sleeps: there a light fence orders nothing.
+fn awake(preemptions: usize, body: impl Fn(Heap, Ends) + Sync + Send + 'static) {
+    with(Fault::NoLightFence, || model(preemptions, body));
 }
 
 /// Calls again and again until the others have done something.
@@ -60,7 +65,7 @@ fn sleep(consumer: &mut Consumer<Heap>) -> Result<u64, Error> {
 
 #[test]
 fn each_of_two_consumers_gets_other_messages() {
-    model(2, |_, ([mut one, mut two], [mut first, mut second])| {
+    awake(2, |_, ([mut one, mut two], [mut first, mut second])| {
         push(&mut one, [1]);
         let pushing = thread::spawn(move || push(&mut two, [2]));
         let popping = thread::spawn(move || next(&mut first));
@@ -88,7 +93,7 @@ fn two_producers_and_two_consumers() {
 
 #[test]
 fn room_is_reclaimed_and_no_message_written_over() {
-    model(BOUND, |_, ([mut one, mut two], [mut first, mut second])| {
+    awake(BOUND, |_, ([mut one, mut two], [mut first, mut second])| {
         push(&mut two, [1, 2, 3]);
         let popping = thread::spawn(move || [next(&mut first), next(&mut first)]);
         push(&mut one, [4, 5]);
@@ -231,7 +236,7 @@ fn what_a_dead_producer_published_in_its_turn_stays() {
 
 #[test]
 fn the_claim_of_a_dead_producer_is_skipped_by_either() {
-    model(2, |heap, ([mut one, mut two], [mut first, mut second])| {
+    model(1, |heap, ([mut one, mut two], [mut first, mut second])| {
         forget(one.try_claim(8).unwrap());
         push(&mut two, [1, 2]);
         let dying = thread::spawn(move || heap.kill_producer(0));
@@ -244,7 +249,7 @@ fn the_claim_of_a_dead_producer_is_skipped_by_either() {
 
 #[test]
 fn a_message_that_was_peeked_at_comes_again() {
-    model(2, |_, ([mut one, _two], [mut first, mut second])| {
+    awake(2, |_, ([mut one, _two], [mut first, mut second])| {
         push(&mut one, [1, 2]);
         let popping = thread::spawn(move || {
             retry(|| first.try_batch(2).map(drop));
@@ -256,5 +261,87 @@ fn a_message_that_was_peeked_at_comes_again() {
             matches!((number, other), (1, Ok(2) | Err(_)) | (2, Ok(1))),
             "{number} {other:?}"
         );
+    });
+}
+
+/// Runs `body` on a new ring with one producer and one consumer, which are alone, in slots 0.
+fn alone(body: impl Fn(Heap, Producer<Heap>, Consumer<Heap>) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(BOUND);
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        let heap = Heap::exclusive(CAPACITY);
+        ring::create(heap.clone(), Kind::Mpmc, CAPACITY).unwrap();
+        let producer = Producer::attach(heap.clone()).unwrap();
+        let consumer = Consumer::attach(heap.clone()).unwrap();
+        body(heap, producer, consumer);
+    });
+}
+
+#[test]
+fn a_consumer_that_enters_takes_nothing_that_the_one_alone_takes() {
+    alone(|heap, mut producer, mut first| {
+        push(&mut producer, [1, 2, 3]);
+        let entering = thread::spawn(move || {
+            let mut second = Consumer::attach(heap).unwrap();
+            next(&mut second)
+        });
+        let mut numbers = [next(&mut first), next(&mut first), entering.join().unwrap()];
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3]);
+    });
+}
+
+#[test]
+#[should_panic]
+fn without_the_light_fence_two_consumers_are_in_their_turn() {
+    with(
+        Fault::NoLightFence,
+        a_consumer_that_enters_takes_nothing_that_the_one_alone_takes,
+    );
+}
+
+#[test]
+#[should_panic]
+fn without_the_heavy_fence_two_consumers_are_in_their_turn() {
+    with(
+        Fault::NoHeavyFence,
+        a_consumer_that_enters_takes_nothing_that_the_one_alone_takes,
+    );
+}
+
+#[test]
+fn who_comes_after_a_consumer_that_died_alone_gets_what_it_left() {
+    for has_taken in [false, true] {
+        alone(move |heap, mut producer, mut first| {
+            push(&mut producer, [1, 2]);
+            let theirs = heap.clone();
+            let dying = thread::spawn(move || {
+                assert_eq!(first.try_pop_value(), Ok(1_u64));
+                theirs.kill_consumer_in_turn(0, has_taken);
+                forget(first);
+            });
+            let mut second = Consumer::attach(heap).unwrap();
+            dying.join().unwrap();
+            push(&mut producer, [3]);
+            assert_eq!([sleep(&mut second), sleep(&mut second)], [Ok(2), Ok(3)]);
+        });
+    }
+}
+
+#[test]
+fn what_one_still_reads_is_not_written_over_because_another_one_pops() {
+    awake(BOUND, |_, ([mut one, _two], [mut first, mut second])| {
+        push(&mut one, [1, 2]);
+        forget(first.try_peek().unwrap());
+        let reading = thread::spawn(move || {
+            assert_eq!(next(&mut first), 1);
+            first
+        });
+        assert_eq!(next(&mut second), 2);
+        // The latter where the first one was.
+        push(&mut one, [3, 4]);
+        let _first = reading.join().unwrap();
+        assert_eq!([next(&mut second), next(&mut second)], [3, 4]);
     });
 }

@@ -6,9 +6,10 @@
 use std::mem::forget;
 
 use linipc_core::ring::mpsc::{Consumer, Producer};
-use linipc_core::ring::{self, Error, Kind, Wait};
-use linipc_core::sync::{Heap, Left};
+use linipc_core::ring::{self, AttachError, Error, Kind, Wait};
+use linipc_core::sync::{Fault, Heap, Left, with};
 use loom::thread;
+use rustix::io::Errno;
 
 const BOUND: usize = 3;
 const CAPACITY: u64 = 64;
@@ -26,6 +27,25 @@ fn model(preemptions: usize, body: impl Fn(Heap, Ends) + Sync + Send + 'static) 
         let producers = [(); 2].map(|()| Producer::attach(heap.clone()).unwrap());
         let consumer = Consumer::attach(heap.clone()).unwrap();
         body(heap, (producers, consumer));
+    });
+}
+
+/// The same where nobody sleeps: there a light fence orders nothing.
+fn awake(preemptions: usize, body: impl Fn(Heap, Ends) + Sync + Send + 'static) {
+    with(Fault::NoLightFence, || model(preemptions, body));
+}
+
+/// Runs `body` on a new ring with one producer, which is alone, in slot 0.
+fn alone(body: impl Fn(Heap, Producer<Heap>, Consumer<Heap>) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(BOUND);
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        let heap = Heap::exclusive(CAPACITY);
+        ring::create(heap.clone(), Kind::Mpsc, CAPACITY).unwrap();
+        let producer = Producer::attach(heap.clone()).unwrap();
+        let consumer = Consumer::attach(heap.clone()).unwrap();
+        body(heap, producer, consumer);
     });
 }
 
@@ -72,7 +92,7 @@ fn sleep(consumer: &mut Consumer<Heap>) -> Result<u64, Error> {
 
 #[test]
 fn two_producers_push_and_each_message_arrives_once() {
-    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+    awake(BOUND, |_, ([mut one, mut two], mut consumer)| {
         let pushing = thread::spawn(move || push_in_place(&mut one, [1]));
         push(&mut two, [2]);
         let seen = [next(&mut consumer), next(&mut consumer)];
@@ -85,7 +105,7 @@ fn two_producers_push_and_each_message_arrives_once() {
 
 #[test]
 fn each_producers_messages_stay_in_order_over_a_wrap() {
-    model(2, |_, ([mut one, mut two], mut consumer)| {
+    awake(2, |_, ([mut one, mut two], mut consumer)| {
         push(&mut two, [20, 21]);
         let pushing = thread::spawn(move || push_in_place(&mut one, [10, 11]));
         let (mut ones, mut twos) = (10, 20);
@@ -104,7 +124,7 @@ fn each_producers_messages_stay_in_order_over_a_wrap() {
 
 #[test]
 fn a_batch_is_seen_as_a_whole() {
-    model(BOUND, |_, ([mut one, mut two], mut consumer)| {
+    awake(BOUND, |_, ([mut one, mut two], mut consumer)| {
         let pushing = thread::spawn(move || {
             let [a, b] = [1_u64, 2].map(u64::to_le_bytes);
             // 40 bytes are claimed, and 32 used.
@@ -297,5 +317,161 @@ fn the_turn_of_one_who_has_just_come_is_not_taken() {
         let mut popped = [(); 2].map(|()| consumer.try_pop_value::<u64>().unwrap());
         popped.sort_unstable();
         assert_eq!(popped, [1, 2]);
+    });
+}
+
+#[test]
+fn who_enters_waits_until_the_one_that_was_alone_is_not_in_its_turn() {
+    alone(|heap, mut one, mut consumer| {
+        let entering = thread::spawn(move || {
+            let mut two = Producer::attach(heap).unwrap();
+            push(&mut two, [20]);
+            two
+        });
+        push(&mut one, [10, 11]);
+        let mut two = entering.join().unwrap();
+        let mut numbers = [(); 3].map(|()| consumer.try_pop_value::<u64>().unwrap());
+        assert!(numbers.iter().position(|n| *n == 10) < numbers.iter().position(|n| *n == 11));
+        numbers.sort_unstable();
+        assert_eq!(numbers, [10, 11, 20]);
+        push(&mut two, [21]);
+        assert_eq!(consumer.try_pop_value(), Ok(21_u64));
+    });
+}
+
+#[test]
+#[should_panic]
+fn without_the_light_fence_two_are_in_their_turn() {
+    with(
+        Fault::NoLightFence,
+        who_enters_waits_until_the_one_that_was_alone_is_not_in_its_turn,
+    );
+}
+
+#[test]
+#[should_panic]
+fn without_the_heavy_fence_two_are_in_their_turn() {
+    with(
+        Fault::NoHeavyFence,
+        who_enters_waits_until_the_one_that_was_alone_is_not_in_its_turn,
+    );
+}
+
+#[test]
+fn who_comes_after_one_that_left_or_died_alone_goes_on() {
+    for left in [
+        None,
+        Some(Left::Nothing),
+        Some(Left::Claim(8)),
+        Some(Left::Message),
+    ] {
+        alone(move |heap, mut one, mut consumer| {
+            let theirs = heap.clone();
+            let leaving = thread::spawn(move || {
+                push(&mut one, [1]);
+                match left {
+                    Some(left) => {
+                        theirs.kill_producer_in_turn(0, left);
+                        // Its place may be another one's now.
+                        forget(one);
+                    }
+                    None => drop(one),
+                }
+            });
+            let mut two = Producer::attach(heap).unwrap();
+            push(&mut two, [2]);
+            leaving.join().unwrap();
+            let mut message = [0; 8];
+            let mut numbers = vec![];
+            let end = loop {
+                match consumer.try_pop(&mut message) {
+                    Ok(len) => numbers.extend((len == 8).then(|| u64::from_le_bytes(message))),
+                    Err(error) => break error,
+                }
+            };
+            numbers.sort_unstable();
+            assert_eq!((&numbers[..], end), (&[1, 2][..], Error::Empty), "{left:?}");
+            push(&mut two, [3]);
+            assert_eq!(next(&mut consumer), 3);
+        });
+    }
+}
+
+#[test]
+fn what_one_left_that_died_alone_is_found_by_the_first_of_two_that_come() {
+    alone(|heap, one, mut consumer| {
+        heap.kill_producer_in_turn(0, Left::Message);
+        forget(one);
+        let theirs = heap.clone();
+        let entering = thread::spawn(move || {
+            let mut producer = Producer::attach(theirs).unwrap();
+            push(&mut producer, [1]);
+            producer
+        });
+        let mut two = Producer::attach(heap).unwrap();
+        push(&mut two, [2]);
+        let _one = entering.join().unwrap();
+        assert_eq!(consumer.try_pop(&mut [0; 8]), Ok(0));
+        let mut numbers = [(); 2].map(|()| consumer.try_pop_value::<u64>().unwrap());
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2]);
+    });
+}
+
+#[test]
+fn who_was_alone_leaves_while_another_one_comes() {
+    alone(|heap, mut one, mut consumer| {
+        let leaving = thread::spawn(move || {
+            push(&mut one, [1]);
+            drop(one);
+        });
+        let mut two = Producer::attach(heap.clone()).unwrap();
+        push(&mut two, [2]);
+        leaving.join().unwrap();
+        let mut three = Producer::attach(heap).unwrap();
+        push(&mut three, [3]);
+        let mut numbers = [(); 3].map(|()| consumer.try_pop_value::<u64>().unwrap());
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn who_is_refused_the_heavy_fence_does_not_enter_beside_one_that_is_alone() {
+    with(Fault::HeavyFenceRefused, || {
+        alone(|heap, mut one, mut consumer| {
+            let entering = thread::spawn(move || {
+                let refused = Producer::attach(heap.clone());
+                assert_eq!(refused.err(), Some(AttachError::System(Errno::NOSYS)));
+                heap
+            });
+            push(&mut one, [1]);
+            let heap = entering.join().unwrap();
+            push(&mut one, [2]);
+            drop(one);
+            let mut two = Producer::attach(heap).unwrap();
+            push(&mut two, [3]);
+            assert_eq!([(); 3].map(|()| next(&mut consumer)), [1, 2, 3]);
+            drop(two);
+            assert_eq!(consumer.try_pop_value::<u64>(), Err(Error::Closed));
+        });
+    });
+}
+
+#[test]
+fn where_nobody_is_registered_nobody_is_alone() {
+    with(Fault::NoRegistration, || {
+        alone(|heap, mut one, mut consumer| {
+            let entering = thread::spawn(move || {
+                let mut two = Producer::attach(heap).unwrap();
+                push(&mut two, [2]);
+                two
+            });
+            push(&mut one, [1]);
+            let _two = entering.join().unwrap();
+            let mut numbers = [next(&mut consumer), next(&mut consumer)];
+            numbers.sort_unstable();
+            assert_eq!(numbers, [1, 2]);
+        });
     });
 }

@@ -15,7 +15,7 @@ use linipc_core::map::{Access, Region};
 use linipc_core::ring::mpmc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, MAX_ENDS, Peers, Trusted, Wait, mpsc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use step::Stage;
+use step::{Comes, Stage};
 use support::{PATIENCE, Peer, eventually, peer, until_asleep};
 
 const RW: Access = Access::READ.union(Access::WRITE);
@@ -242,13 +242,22 @@ fn worn_ring(place: u64) -> OwnedFd {
 }
 
 /// Kills a consumer at every step of `pop`, which takes `taken` of five messages: another one gets all
-/// that was not released, and neither it nor the producer is held up.
-fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) {
+/// that was not released, and neither it nor the producer is held up, whenever it comes. Gives how many
+/// messages the dead had taken.
+fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) -> u32 {
+    [Comes::Before, Comes::Meanwhile, Comes::After]
+        .map(|comes| kill_each(comes, taken, &pop_some))
+        .iter()
+        .sum()
+}
+
+fn kill_each(comes: Comes, taken: usize, pop_some: &impl Fn(&mut Consumer<Region>)) -> u32 {
     const COMMITTED: u8 = 5;
     let begin = || {
         // The third record lies across the end.
         let (fd, stage) = (worn_ring(256 - 80), Stage::new());
-        let (mut producer, other) = (producer(&fd), consumer(&fd));
+        let mut producer = producer(&fd);
+        let other = (comes == Comes::Before).then(|| consumer(&fd));
         for number in 0..COMMITTED {
             producer.try_push(&[number; 24]).unwrap();
         }
@@ -266,10 +275,15 @@ fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) {
     drop(child);
     let (mut effects, mut late) = (Vec::new(), 0);
     for steps in &plan {
-        let (_fd, stage, mut producer, mut other, child) = begin();
+        let (fd, stage, mut producer, other, child) = begin();
         let is_done = stage.steps(&child, *steps);
         assert_eq!(is_done, Some(steps) == plan.last(), "at {steps}");
+        let other = match comes {
+            Comes::Meanwhile => Some(consumer(&fd)),
+            _ => other,
+        };
         child.kill();
+        let mut other = other.unwrap_or_else(|| consumer(&fd));
 
         producer.try_push(&[COMMITTED; 24]).unwrap();
         let mut arrived = Vec::new();
@@ -302,28 +316,41 @@ fn kill_consumers(taken: usize, pop_some: impl Fn(&mut Consumer<Region>)) {
     }
     assert!(effects.is_sorted() && effects[0] == 0, "{effects:?}");
     assert_eq!(effects.last(), Some(&taken));
-    assert!(late > 0, "some died with a message");
+    late
 }
 
 #[test]
 fn a_pop_is_done_or_another_one_gets_the_message() {
     isolated!(|| {
-        kill_consumers(1, |consumer| {
+        let late = kill_consumers(1, |consumer| {
             consumer.try_pop(&mut [0; 24]).unwrap();
         });
+        assert_eq!(late, 0, "short ones are not taken");
+    });
+}
+
+#[test]
+fn a_pop_behind_a_message_that_was_peeked_at_is_done_or_not() {
+    isolated!(|| {
+        let late = kill_consumers(2, |consumer| {
+            consumer.try_peek().unwrap().release();
+            consumer.try_pop(&mut [0; 24]).unwrap();
+        });
+        assert!(late > 0, "some died with a message");
     });
 }
 
 #[test]
 fn of_a_batch_another_one_gets_what_was_not_released() {
     isolated!(|| {
-        kill_consumers(3, |consumer| {
+        let late = kill_consumers(3, |consumer| {
             let mut batch = consumer.try_batch(3).unwrap();
             for _ in 0..3 {
                 batch.try_next().unwrap().read(0, &mut [0; 24]).unwrap();
             }
             batch.release();
         });
+        assert!(late > 0, "some died with a message");
     });
 }
 

@@ -15,8 +15,9 @@ use linipc_core::map::{Access, Region};
 use linipc_core::ring::mpsc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, MAX_ENDS, Peers, Trusted, Wait, spsc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
-use step::Stage;
+use step::{Comes, Stage};
 use support::{PATIENCE, Peer, eventually, peer, until_asleep};
 
 const RW: Access = Access::READ.union(Access::WRITE);
@@ -230,11 +231,25 @@ fn worn_ring(place: u64) -> OwnedFd {
 }
 
 /// Kills a producer at every step of `push`: what it pushes is there as a whole or not at all, and
-/// neither another producer nor the consumer is held up. Gives how many died with a claim.
+/// neither another producer, whenever that comes, nor the consumer is held up. Gives how many died with a
+/// claim.
 fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Region>)) -> u64 {
+    [Comes::Before, Comes::Meanwhile, Comes::After]
+        .map(|comes| kill_each(comes, place, texts, &push))
+        .iter()
+        .sum()
+}
+
+fn kill_each(
+    comes: Comes,
+    place: u64,
+    texts: &[&[u8]],
+    push: &impl Fn(&mut Producer<Region>),
+) -> u64 {
     let begin = || {
         let (fd, stage) = (worn_ring(place), Stage::new());
-        let (consumer, other) = (consumer(&fd), producer(&fd));
+        let consumer = consumer(&fd);
+        let other = (comes == Comes::Before).then(|| producer(&fd));
         let child = peer(|| {
             let mut producer = producer(&fd);
             stage.begin();
@@ -249,10 +264,15 @@ fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Regio
     drop(child);
     let (mut effects, mut skipped) = (Vec::new(), 0);
     for steps in &plan {
-        let (_fd, stage, mut consumer, mut other, child) = begin();
+        let (fd, stage, mut consumer, other, child) = begin();
         let is_done = stage.steps(&child, *steps);
         assert_eq!(is_done, Some(steps) == plan.last(), "at {steps}");
+        let other = match comes {
+            Comes::Meanwhile => Some(producer(&fd)),
+            _ => other,
+        };
         child.kill();
+        let mut other = other.unwrap_or_else(|| producer(&fd));
 
         // The turn may be the dead one's, and the claim.
         other.try_push(b"from another").unwrap();
@@ -287,7 +307,12 @@ fn kill_producers(place: u64, texts: &[&[u8]], push: impl Fn(&mut Producer<Regio
         drop(other);
         if steps % 16 == 0 {
             let end = next(&mut consumer, patiently(Wait::SLEEP));
-            assert_eq!(end, Err(Error::PeerDead), "at {steps}");
+            // Who comes later has the place of the dead one.
+            let expected = match comes {
+                Comes::After => Error::Closed,
+                _ => Error::PeerDead,
+            };
+            assert_eq!(end, Err(expected), "at {steps}");
         }
     }
     let first = effects.iter().position(|effect| *effect > 0).unwrap();
@@ -549,7 +574,7 @@ fn a_stopped_holder_of_the_turn_makes_others_busy_until_their_deadline() {
         stage.expect_begin(&child);
         // The turn's word: the tail is at 128, the turn 48 behind.
         let region = map(&fd);
-        let turn = region.bytes().atomic_u64(176).unwrap();
+        let turn = region.bytes().atomic_u32(176).unwrap();
         while turn.load(Ordering::SeqCst) == 0 {
             assert!(!stage.steps(&child, 1), "it takes the turn");
         }
@@ -561,6 +586,117 @@ fn a_stopped_holder_of_the_turn_makes_others_busy_until_their_deadline() {
         }
         other.try_push(b"other").unwrap();
         child.kill();
+    });
+}
+
+#[test]
+fn who_enters_beside_one_that_is_stopped_in_its_turn_alone_is_busy_until_its_deadline() {
+    isolated!(|| {
+        let fd = ring(256);
+        let mut consumer = consumer(&fd);
+        let stage = Stage::new();
+        let child = peer(|| {
+            let mut producer = producer(&fd);
+            stage.begin();
+            producer.try_push(b"slow").unwrap();
+            stage.end();
+        });
+        stage.expect_begin(&child);
+        // Who is alone and busy: the third word of the turn.
+        let region = map(&fd);
+        let busy = region.bytes().atomic_u32(184).unwrap();
+        let header = region.bytes().atomic_u64(1408).unwrap();
+        while header.load(Ordering::SeqCst) == 0 {
+            assert!(!stage.steps(&child, 1), "it publishes its message");
+        }
+        assert_ne!(busy.load(Ordering::SeqCst), 0, "in its turn");
+        let mut other = producer(&fd);
+        assert_eq!(other.try_push(b"other"), Err(Error::Busy));
+        let wait = Wait::SPIN_THEN_SLEEP.timeout(Duration::from_millis(20));
+        assert_eq!(other.push(b"other", wait), Err(Error::TimedOut));
+        while busy.load(Ordering::SeqCst) != 0 {
+            assert!(!stage.steps(&child, 1), "it gives the turn back");
+        }
+        other.try_push(b"other").unwrap();
+        child.kill();
+        for text in ["slow", "other"] {
+            assert_eq!(pop(&mut consumer), Ok(text.as_bytes().to_vec()));
+        }
+    });
+}
+
+/// Lets the kernel refuse membarrier(2) to this process, as it does without CONFIG_MEMBARRIER.
+fn refuse_membarrier() {
+    let step = |code: u32, jt, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf: 0,
+        k,
+    };
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            1,
+            libc::SYS_membarrier as u32,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        step(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        ),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: The call takes no pointers.
+    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: The program and its filter live until the call is done.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn who_is_refused_membarrier_enters_where_nobody_is_alone() {
+    isolated!(|| {
+        let fd = ring(256);
+        let mut consumer = consumer(&fd);
+        let mut one = producer(&fd);
+        let before = map(&fd)
+            .bytes()
+            .atomic_u64(832)
+            .unwrap()
+            .load(Ordering::SeqCst);
+        peer(|| {
+            refuse_membarrier();
+            let refused = Producer::attach(map(&fd)).map(drop);
+            assert_eq!(refused, Err(AttachError::System(Errno::NOSYS)));
+        })
+        .join();
+        let after = map(&fd)
+            .bytes()
+            .atomic_u64(832)
+            .unwrap()
+            .load(Ordering::SeqCst);
+        assert_eq!(before, after, "nobody is unreached");
+        one.try_push(b"one").unwrap();
+        drop(one);
+        peer(|| {
+            refuse_membarrier();
+            let mut two = producer(&fd);
+            let mut three = producer(&fd);
+            two.try_push(b"two").unwrap();
+            three.try_push(b"three").unwrap();
+        })
+        .join();
+        producer(&fd).try_push(b"four").unwrap();
+        for text in ["one", "two", "three", "four"] {
+            assert_eq!(pop(&mut consumer), Ok(text.as_bytes().to_vec()));
+        }
     });
 }
 

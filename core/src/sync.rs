@@ -92,6 +92,20 @@ mod real {
         let _ = Futex::shared(word).wake(1);
     }
 
+    /// Wakes so many who sleep on the word, and says how many that were.
+    pub(crate) fn wake_some(word: &Word, count: u32) -> usize {
+        // The memory is mapped, and no lock of the kernel's lives there.
+        Futex::shared(word).wake(count).unwrap_or(0)
+    }
+
+    /// If the word is `expected`, wakes one who sleeps on it, and lets the others sleep on at `to`.
+    pub(crate) fn requeue(word: &Word, expected: u32, to: &Word) -> Result<(), Errno> {
+        let to = Futex::shared(to);
+        Futex::shared(word)
+            .requeue(expected, 1, u32::MAX, to)
+            .map(drop)
+    }
+
     /// Locks a word of which the kernel is the one who knows who waits (`FUTEX_LOCK_PI2`).
     pub(crate) fn lock_pi(word: &Word, deadline: Option<Deadline>) -> Result<(), Errno> {
         loop {
@@ -212,6 +226,14 @@ mod real {
         };
         let at = Duration::try_from(deadline.at).unwrap_or_default();
         at.saturating_sub(now_by(deadline.clock)).min(at_most)
+    }
+
+    /// A deadline, or the time that is `slice` from now if that is earlier.
+    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Option<Deadline> {
+        match deadline {
+            Some(_) if left(deadline, slice) < slice => deadline,
+            _ => Some(Deadline::after(Clock::Monotonic, slice)),
+        }
     }
 
     /// The header at the beginning of memory that can hold one.
@@ -379,10 +401,10 @@ mod real {
 mod model {
     extern crate std;
 
+    use self::std::collections::VecDeque;
     use self::std::sync::Arc;
     use self::std::vec::Vec;
     use core::cell::Cell;
-    use core::mem;
     use core::ptr::NonNull;
     use core::time::Duration;
 
@@ -396,7 +418,7 @@ mod model {
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
-    use crate::ring::turn::Turn;
+    use crate::ring::turn::{self, Turn};
     use crate::ring::{AttachError, Header, Memory};
     use crate::shared::SharedBytes;
 
@@ -436,6 +458,8 @@ mod model {
         HeavyFenceRefused,
         /// The kernel registers nobody for heavy fences, which an algorithm learns too.
         NoRegistration,
+        /// Nobody is woken.
+        NoWake,
     }
 
     std::thread_local! {
@@ -464,19 +488,61 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Word {
         value: AtomicU32,
-        /// How many sleep.
-        sleepers: Mutex<usize>,
-        woken: Condvar,
+        queue: Mutex<Queue>,
+    }
+
+    /// Who sleeps, the first one first.
+    #[derive(Debug, Default)]
+    struct Queue {
+        sleepers: VecDeque<Arc<Condvar>>,
+        /// Somebody has died, so no sleep is for ever: see [`die_beside`].
+        has_died: bool,
+    }
+
+    impl Queue {
+        fn wake(&mut self, count: usize) -> usize {
+            if has(Fault::NoWake) {
+                return 0;
+            }
+            let count = self.sleepers.len().min(count);
+            for sleeper in self.sleepers.drain(..count) {
+                sleeper.notify_one();
+            }
+            count
+        }
     }
 
     impl Word {
         pub(crate) fn new(value: u32) -> Self {
             Self {
                 value: AtomicU32::new(value),
-                sleepers: Mutex::new(0),
-                woken: Condvar::new(),
+                queue: Mutex::new(Queue::default()),
             }
         }
+
+        /// Sleeps until it is woken.
+        fn sleep(&self, expected: u32) {
+            let mut queue = self.queue.lock().unwrap();
+            if queue.has_died {
+                drop(queue);
+                loom::thread::yield_now();
+            } else if self.load(Ordering::Relaxed) == expected {
+                let woken = Arc::new(Condvar::new());
+                queue.sleepers.push_back(woken.clone());
+                drop(woken.wait(queue).unwrap());
+            }
+        }
+
+        fn wake(&self, count: usize) -> usize {
+            self.queue.lock().unwrap().wake(count)
+        }
+    }
+
+    /// Somebody dies, whom those who sleep on the word look for from time to time.
+    pub(crate) fn die_beside(word: &Word) {
+        let mut queue = word.queue.lock().unwrap();
+        queue.has_died = true;
+        queue.wake(usize::MAX);
     }
 
     impl core::ops::Deref for Word {
@@ -492,12 +558,8 @@ mod model {
     pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
         if at_most <= NAP || expected & DIED != 0 {
             loom::thread::yield_now();
-            return Err(Errno::TIMEDOUT);
-        }
-        let mut sleepers = word.sleepers.lock().unwrap();
-        if word.load(Ordering::Relaxed) == expected {
-            *sleepers += 1;
-            drop(word.woken.wait(sleepers).unwrap());
+        } else {
+            word.sleep(expected);
         }
         Err(Errno::TIMEDOUT)
     }
@@ -507,18 +569,27 @@ mod model {
         expected: u32,
         _: Option<Deadline>,
     ) -> Result<(), Errno> {
-        let mut sleepers = word.sleepers.lock().unwrap();
-        if word.load(Ordering::Relaxed) == expected {
-            *sleepers += 1;
-            drop(word.woken.wait(sleepers).unwrap());
-        }
+        word.sleep(expected);
         Ok(())
     }
 
     pub(crate) fn wake_one(word: &Word) {
-        let mut sleepers = word.sleepers.lock().unwrap();
-        *sleepers = sleepers.saturating_sub(1);
-        word.woken.notify_one();
+        word.wake(1);
+    }
+
+    pub(crate) fn wake_some(word: &Word, count: u32) -> usize {
+        word.wake(count as usize)
+    }
+
+    pub(crate) fn requeue(word: &Word, expected: u32, to: &Word) -> Result<(), Errno> {
+        let mut from = word.queue.lock().unwrap();
+        if word.load(Ordering::Relaxed) != expected {
+            return Err(Errno::AGAIN);
+        }
+        from.wake(1);
+        let mut to = to.queue.lock().unwrap();
+        to.sleepers.append(&mut from.sleepers);
+        Ok(())
     }
 
     /// The kernel's own locks are not modelled.
@@ -628,9 +699,7 @@ mod model {
     const NAP: Duration = Duration::from_millis(10);
 
     pub(crate) fn wake(word: &Word) -> usize {
-        let mut sleepers = word.sleepers.lock().unwrap();
-        word.woken.notify_all();
-        mem::take(&mut sleepers)
+        word.wake(usize::MAX)
     }
 
     pub(crate) fn register() -> bool {
@@ -683,6 +752,10 @@ mod model {
 
     pub(crate) fn left(_: Option<Deadline>, at_most: Duration) -> Duration {
         at_most
+    }
+
+    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Option<Deadline> {
+        deadline
     }
 
     macro_rules! layout {
@@ -739,7 +812,7 @@ mod model {
             kill(&header.consumers, slot, &header.producers);
         }
 
-        /// The producer in a slot dies in its turn.
+        /// The producer in a slot dies in its turn, where there is room for what it leaves.
         pub fn kill_producer_in_turn(&self, slot: usize, left: Left) {
             let header = &self.0.header;
             let holder = holder(&header.producers, slot);
@@ -790,8 +863,19 @@ mod model {
         Message,
     }
 
+    /// As one who enters, or as the one who is alone.
     fn take_turn(turn: &Turn, holder: Holder, side: &Side) {
-        while turn.acquire(holder, side).is_err() {
+        let me = turn::word(holder);
+        if turn.alone.load(Ordering::Relaxed) == me {
+            turn.busy.store(me, Ordering::Relaxed);
+            light_fence();
+            if turn.alone.load(Ordering::Relaxed) == me {
+                return;
+            }
+            turn.busy.store(0, Ordering::Release);
+        }
+        let mut ticket = turn.enter(holder, side).unwrap();
+        while turn.acquire(&mut ticket, side).is_err() {
             give_way();
         }
     }

@@ -12,7 +12,17 @@ use crate::support::Peer;
 /// Where the identities are, which differ from run to run.
 const SLOTS: [Range<usize>; 2] = [448..832, 960..1344];
 /// How many steps the children of a test may make together, about.
-const STEPS: usize = 300_000;
+const STEPS: usize = 150_000;
+
+/// When another one comes to the side of the child that is killed: until then the child is alone.
+#[allow(dead_code, reason = "of tests with sides")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comes {
+    Before,
+    /// While the child is stopped in its operation.
+    Meanwhile,
+    After,
+}
 
 /// How far the operation of a child is: not begun, begun, done.
 pub struct Stage(Region);

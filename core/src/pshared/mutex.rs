@@ -63,7 +63,9 @@ use core::mem;
 use core::ptr;
 use core::time::Duration;
 
+use linux_raw_sys::general::HUGETLBFS_MAGIC;
 use rustix::fd::AsFd;
+use rustix::fs::fstatfs;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
@@ -72,8 +74,8 @@ use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, is_thread,
-    layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
+    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, earlier, has_passed,
+    is_thread, layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
 };
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -164,6 +166,8 @@ layout! {
 // SAFETY: It is `repr(C)`, and nothing but atomics without padding.
 unsafe impl InPlace for Mutex {}
 
+/// A sleeper looks again after so long.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
 /// since each look takes the cache line away from it.
 const PAUSE: u32 = 16;
@@ -595,8 +599,10 @@ impl Mutex {
                     continue;
                 }
             }
-            match sleep_until(&self.lock, seen | WAITERS, deadline) {
+            // A wake may have been for one who was killed before it could lock.
+            match sleep_until(&self.lock, seen | WAITERS, earlier(deadline, LOOK)) {
                 Ok(()) | Err(Errno::INTR) => {}
+                Err(Errno::TIMEDOUT) if !deadline.is_some_and(has_passed) => {}
                 Err(error) => return Err(error.into()),
             }
             others = WAITERS;
@@ -815,12 +821,19 @@ impl Split {
     /// How many bytes of a mutex are shared.
     pub const SHARED: usize = mem::offset_of!(Mutex, _links);
 
+    /// How long a file is that has so many bytes before the mutex: whole pages.
+    pub fn len(bytes: usize) -> Option<usize> {
+        bytes
+            .checked_add(Self::SHARED)?
+            .checked_next_multiple_of(rustix::param::page_size())
+    }
+
     /// Maps the first `len` bytes of a file: whole pages. A peer that can truncate the file can kill us
     /// with `SIGBUS`: seal it ([`memfd`](crate::memfd)).
     ///
     /// # Errors
     ///
-    /// - `INVAL`: `len` is 0, or no multiple of the page's size.
+    /// - `INVAL`: `len` is 0, or no multiple of the page's size; or the file is of huge pages.
     /// - `NOMEM`, `ACCESS`, `NODEV`, `AGAIN`: as of mmap(2).
     ///
     /// # References
@@ -828,7 +841,9 @@ impl Split {
     /// - [mmap(2)](https://man7.org/linux/man-pages/man2/mmap.2.html)
     pub fn map(file: impl AsFd, len: usize) -> Result<Self, Errno> {
         let page = rustix::param::page_size();
-        if len == 0 || len % page != 0 {
+        // Of huge pages the kernel would map more than was asked for, over what is behind it.
+        let is_huge = u32::try_from(fstatfs(&file)?.f_type) == Ok(HUGETLBFS_MAGIC);
+        if len == 0 || len % page != 0 || is_huge {
             return Err(Errno::INVAL);
         }
         let all = len.checked_add(page).ok_or(Errno::NOMEM)?;
@@ -992,7 +1007,6 @@ struct Claim(Word);
 impl Claim {
     /// Gets it; whether it was one's who has ended.
     fn acquire(&self, thread: Thread, how: How) -> Result<bool, Error> {
-        const SLICE: Duration = Duration::from_millis(50);
         let (mut seen, mut others) = (0, 0);
         loop {
             if seen & OWNER == 0 || !is_thread(seen & OWNER) {
@@ -1021,7 +1035,7 @@ impl Claim {
             seen = self.0.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
             if seen & OWNER != 0 {
                 // However it ends, all is looked at again.
-                let _ = sleep(&self.0, seen, left(deadline, SLICE));
+                let _ = sleep(&self.0, seen, left(deadline, LOOK));
                 others = WAITERS;
                 seen = self.0.load(Ordering::Relaxed);
             }

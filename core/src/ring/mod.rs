@@ -117,7 +117,7 @@ mod wait;
 
 use self::end::{Side, Slot};
 use self::identity::me;
-use self::turn::Turn;
+use self::turn::{Ticket, Turn};
 use self::wait::Waiter;
 
 /// The most producers, and the most consumers, of one ring.
@@ -186,7 +186,7 @@ pub(crate) struct Progress {
     pub(crate) bytes: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) lost: AtomicU64,
-    /// Whose turn it is to move the side, where several can.
+    /// Whose turn it is to move the side, where several can: three words of 32 bits.
     pub(crate) turn: Turn,
 }
 
@@ -524,6 +524,27 @@ impl<M: Memory> Ring<M> {
         // (R1) is (E3).
         self.waiter.ring(there);
         Ok(slot)
+    }
+
+    /// The same of a side that takes turns: refused beside one who is alone and cannot be told so.
+    pub(crate) fn enter_in_turns(
+        &self,
+        of: fn(&Header) -> (&Side, &Side),
+        turn: fn(&Header) -> &Turn,
+    ) -> Result<(Slot, Ticket), AttachError> {
+        let (here, there) = of(self.header());
+        let turn = turn(self.header());
+        if turn.is_barred(here) {
+            return Err(Errno::NOSYS.into());
+        }
+        let slot = self.enter(of, ENDS)?;
+        match turn.enter(slot.holder(), here) {
+            Ok(ticket) => Ok((slot, ticket)),
+            Err(errno) => {
+                self.leave(here, slot, there);
+                Err(errno.into())
+            }
+        }
     }
 
     /// The side's counters, with what this handle has done.

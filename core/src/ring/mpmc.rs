@@ -21,7 +21,7 @@
 //! - A message that was peeked at and not released stays with this consumer. It gets it again
 //!   with its next call, before all others.
 //! - Consumers take one after the other, as producers claim: one that is stopped in its turn holds
-//!   the others up, whose tries fail with [`Error::Busy`].
+//!   the others up, whose tries fail with [`Error::Busy`]. One that is alone has all turns, as a producer.
 //! - Room comes back in order: a message that is taken and not released holds up the room behind it.
 //!
 //! # The life of a message
@@ -36,6 +36,11 @@
 //! | (C6) marks the record released | |
 //! | (C7) wakes sleeping producers | |
 //!
+//! A message of at most 128 bytes that is copied out is not taken, if all before it are released: it is
+//! copied in the turn, and (C6) moves the head behind it: (C1), (C2), (C5), (C6), (C7). Then no header is
+//! written, and (R1) has none to find. The cursor is the second position, or the head where it has come
+//! past that. (R2) moves the head up to the cursor, and (C6) from there.
+//!
 //! A header is 0, then claimed, committed, taken, released; or claimed and aborted. The head is behind
 //! the cursor, that behind the tail. A record at the cursor that is taken was taken by one who died
 //! before (C4), and is taken anew. A consumer that finds nothing for some time, or whose
@@ -48,8 +53,9 @@
 //! | (P7) a record's header | (C2) the header | the record, all of its batch, and the cleared header behind |
 //! | (C4) the cursor | (C1), (R1), (C8) the cursor | that the headers before it and at it are headers |
 //! | (C6) a record's header | (R1) the header | that the consumer has read the record |
-//! | (R2) the head | (P2), (R1), (C8) the head | that the records before it were released |
-//! | (F1) fence behind (P2) | (F2) fence behind (C1), (C8), (R1) | to who has read what was written over a header, that the cursor and the head have moved |
+//! | (C6) the head | (P2), (C1), (R1), (C8) the head | the same, and that there is a header at it |
+//! | (R2) the head | (P2), (R1), (C6), (C8) the head | that the records before it were released |
+//! | (F1) fence behind (P2) | (F2) fence behind (C1), (C8), (R1) | to who has read what was written over a header, that the head has moved, and the cursor with it |
 //!
 //! The turns' edges are in `turn.rs`. Wake-ups are argued in [`Wait`]'s module; attaching and
 //! leaving where the sides are.
@@ -81,10 +87,13 @@ use core::mem::MaybeUninit;
 use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
-use super::mpsc::{Patience, is_abandoned};
-use super::record::{Holder, State, decode, encode, size};
+use super::mpsc::{Patience, SHORT, is_abandoned};
+use super::record::{Holder, State, committed, committed_len, decode, encode, size};
+use super::turn::Ticket;
 use super::wait::{self, End, Waiter, until_done};
-use super::{AttachError, Counters, Error, Header, Kind, Memory, Peers, Ring, Trust, Wait};
+use super::{
+    AttachError, Counters, Error, Header, Kind, Memory, Peers, Progress, Ring, Trust, Wait,
+};
 use crate::shared::variable::Plain;
 use crate::sync::{ENDS, Ordering, fence};
 
@@ -97,9 +106,15 @@ pub struct Consumer<M: Memory> {
     /// From where to where messages are that we have taken and not released, perhaps with aborted records
     /// between them.
     held: (u64, u64),
+    /// [`SHORT`], or the longest message if that is shorter.
+    short: u64,
     patience: Patience,
+    ticket: Ticket,
     slot: Slot,
 }
+
+/// A length that no message has.
+const ANY: u64 = u32::MAX as u64;
 
 /// How often the head is read again if it moves.
 const LOOKS: u32 = 64;
@@ -113,17 +128,22 @@ pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Err
     let mut head = progress.position.load(Ordering::Acquire);
     for _ in 0..LOOKS {
         // (R1) From the head to it there are headers, as long as the head does not move.
-        let cursor = progress.second.load(Ordering::Acquire);
+        let cursor = cursor_from(head, progress, Ordering::Acquire);
         let taken = cursor.wrapping_sub(head);
         let mut freed = 0;
+        // Most headers are as the one before: then the place of the next is known before this one is.
+        let (mut last, mut last_size) = (0, 0);
         while freed < enough.min(taken) && taken <= ring.capacity {
             let at = head.wrapping_add(freed);
             // (R1) What the consumer read from the record is read.
             let word = ring.cells.word(at).load(Ordering::Acquire);
-            match decode(word, ring.max()) {
-                Some((State::Released | State::Aborted, len)) => freed += size(len),
-                _ => break,
+            if word != last || last == 0 {
+                let Some((State::Released | State::Aborted, len)) = decode(word, ring.max()) else {
+                    break;
+                };
+                (last, last_size) = (word, size(len));
             }
+            freed += last_size;
         }
         let end = head.wrapping_add(freed);
         // (F2) Acquire: if a header was written over, it is seen that the head has moved.
@@ -148,20 +168,35 @@ pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Err
     Ok(head)
 }
 
+/// The cursor, if the head is there: the second position, or the head where it has come past that.
+#[inline(always)]
+fn cursor_from(head: u64, progress: &Progress, ordering: Ordering) -> u64 {
+    let second = progress.second.load(ordering);
+    match second.wrapping_sub(head) as i64 {
+        1.. => second,
+        _ => head,
+    }
+}
+
 impl<M: Memory> Consumer<M> {
     /// Attaches to a ring of [`Kind::Mpmc`], in place of a dead consumer if there is no room beside it.
     ///
     /// # Errors
     ///
     /// - [`AttachError::InUse`]: there are [`MAX_ENDS`](super::MAX_ENDS) consumers, all alive.
-    /// - The others of [`Producer::attach`].
+    /// - The others of [`Producer::attach`]; `NOSYS` if there is one consumer that needs membarrier(2).
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let ring = Ring::open(memory, Kind::Mpmc, 0)?;
-        let slot = ring.enter(|header| (&header.consumers, &header.producers), ENDS)?;
+        let (slot, ticket) = ring.enter_in_turns(
+            |header| (&header.consumers, &header.producers),
+            |header| &header.head.turn,
+        )?;
         Ok(Self {
+            short: ring.max().min(SHORT),
             ring,
             held: (0, 0),
             patience: Patience::default(),
+            ticket,
             slot,
         })
     }
@@ -212,14 +247,14 @@ impl<M: Memory> Consumer<M> {
     /// - [`Error::Corrupt`]: there is something that is no message.
     #[inline]
     pub fn try_pop(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
-        let message = self.try_peek()?;
-        let len = message.len();
-        if len > buf.len() {
-            return Err(Error::BufferLen { message: len });
-        }
-        message.message().copy_to(buf.as_mut_ptr());
-        message.release();
-        Ok(len)
+        self.pop_with(ANY, |message| {
+            let len = message.len();
+            if len > buf.len() {
+                return Err(Error::BufferLen { message: len });
+            }
+            message.copy_to(buf.as_mut_ptr());
+            Ok(len)
+        })
     }
 
     /// Copies the next message out, and waits for it as `wait` says; gives its length.
@@ -275,10 +310,73 @@ impl<M: Memory> Consumer<M> {
 
     #[inline(always)]
     fn pop_exact<T: Plain>(&mut self, to: &mut MaybeUninit<T>) -> Result<(), Error> {
-        let message = self.try_peek()?;
-        message.message().copy_exactly(to)?;
+        self.pop_with(size_of::<T>() as u64, |message| message.copy_exactly(to))
+    }
+
+    /// (C1) to (C7): copies a message out. Where it has the length that is expected, the place of the next
+    /// one is known before its header is.
+    #[inline(always)]
+    fn pop_with<R>(
+        &mut self,
+        expected: u64,
+        mut copy: impl FnMut(Message<'_, M>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        if self.held.0 != self.held.1 || !self.may_be_worth_a_turn() {
+            let taken = self.take(1);
+            return self.pop_taken(taken, copy);
+        }
+        self.take_turn()?;
+        let header = self.ring.header();
+        let progress = &header.head;
+        // (R2) What is before it was read, as (C6) is to say.
+        let head = progress.position.load(Ordering::Acquire);
+        // Relaxed: it is written in turns only.
+        let at = cursor_from(head, progress, Ordering::Relaxed);
+        // (C2) What the header speaks of is visible now. It is read once.
+        let word = self.ring.cells.word(at).load(Ordering::Acquire);
+        let len = match word == committed(expected) && expected <= self.short {
+            true => Some(expected),
+            false => committed_len(word, self.short),
+        };
+        let ring = &self.ring;
+        if let Some(len) = len.filter(|_| at == head) {
+            // (C5)
+            if let Ok(copied) = copy(Message { ring, at, len }) {
+                // (C6) What was read from the record is read: (P2) may let it be written.
+                let end = at.wrapping_add(size(len));
+                progress.position.store(end, Ordering::Release);
+                // (T1)
+                progress.turn.release(&self.ticket);
+                // (C7)
+                ring.waiter.ring(&header.producers);
+                self.ring.counted.messages += 1;
+                self.ring.counted.bytes += len;
+                return Ok(copied);
+            }
+        }
+        let taken = self.take_or_look_behind(1);
+        self.pop_taken(taken, copy)
+    }
+
+    /// The same for a message that is taken first: because it is long, does not fit, or is not the first
+    /// one that is not released.
+    #[inline(never)]
+    fn pop_taken<R>(
+        &mut self,
+        taken: Result<(u64, u64), Error>,
+        mut copy: impl FnMut(Message<'_, M>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let (at, len) = taken?;
+        let message = Peek {
+            consumer: self,
+            at,
+            len,
+        };
+        let copied = copy(message.message())?;
         message.release();
-        Ok(())
+        // So that the next message may be the first one; whether it is corrupt is told then.
+        let _ = reclaim(&self.ring, self.ring.capacity);
+        Ok(copied)
     }
 
     /// Waits until there is a message. Another consumer may be faster to take it.
@@ -349,6 +447,22 @@ impl<M: Memory> Consumer<M> {
         if !self.may_be_something() {
             return self.look_behind(false);
         }
+        self.take_turn()?;
+        self.take_or_look_behind(most)
+    }
+
+    /// (C2) (T2)
+    #[inline(always)]
+    fn take_turn(&mut self) -> Result<(), Error> {
+        let header = self.ring.header();
+        let turn = &header.head.turn;
+        turn.acquire(&mut self.ticket, &header.consumers)?;
+        Ok(())
+    }
+
+    /// In our turn, which is over then.
+    #[inline(always)]
+    fn take_or_look_behind(&mut self, most: usize) -> Result<(u64, u64), Error> {
         match self.take_in_turn(most, false) {
             Err(Error::Empty) => self.look_behind(false),
             done => done,
@@ -382,18 +496,29 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
+    /// Where the next message is: behind all that were taken, and all that were copied out in turn.
+    fn cursor(&self, ordering: Ordering) -> u64 {
+        let progress = &self.ring.header().head;
+        cursor_from(progress.position.load(ordering), progress, ordering)
+    }
+
+    /// Whether to look for a message in turn: where a turn costs no exchange, always.
+    #[inline(always)]
+    fn may_be_worth_a_turn(&self) -> bool {
+        self.ticket.is_alone() || self.may_be_something()
+    }
+
     /// (C1) Whether it is worth a turn to take a message. Errors are not told here, but in turn.
     #[inline(always)]
     fn may_be_something(&self) -> bool {
-        let cursor = &self.ring.header().head.second;
         // (C1) What is at it was a header then.
-        let at = cursor.load(Ordering::Acquire);
+        let at = self.cursor(Ordering::Acquire);
         // Relaxed: (C2) reads it again.
         let word = self.ring.cells.word(at).load(Ordering::Relaxed);
-        // (F2) Acquire: if the header was written over, it is seen that the cursor has moved.
+        // (F2) Acquire: if the header was written over, it is seen that the head has moved.
         fence(Ordering::Acquire);
         // Relaxed: (F2).
-        if cursor.load(Ordering::Relaxed) != at {
+        if self.cursor(Ordering::Relaxed) != at {
             return true;
         }
         !matches!(
@@ -402,15 +527,13 @@ impl<M: Memory> Consumer<M> {
         )
     }
 
-    /// (C2) to (C4). `asks`: the kernel is asked about a claim in the way.
+    /// (C2) to (C4) in our turn, which is over then. `asks`: the kernel is asked about a claim in the way.
     #[inline]
     fn take_in_turn(&mut self, most: usize, asks: bool) -> Result<(u64, u64), Error> {
         let me = self.slot.holder();
         let header = self.ring.header();
-        // (C2) (T2)
-        header.head.turn.acquire(me, &header.consumers)?;
-        // Relaxed: it is written in turns only.
-        let from = header.head.second.load(Ordering::Relaxed);
+        // Relaxed: it moves in turns only.
+        let from = self.cursor(Ordering::Relaxed);
         let (mut at, mut taken) = (from, 0);
         // The first message; from where to where they are.
         let (mut first, mut held) = (None, (0, 0));
@@ -446,7 +569,7 @@ impl<M: Memory> Consumer<M> {
         // (C4) Who sees the cursor sees that (C2) has found headers up to it, and one at it.
         header.head.second.store(at, Ordering::Release);
         // (T1)
-        header.head.turn.release();
+        header.head.turn.release(&self.ticket);
         if lost > 0 {
             // What was behind the claims is there for the others too.
             self.ring.waiter.ring_own(&header.consumers);
@@ -472,9 +595,10 @@ impl<M: Memory> Consumer<M> {
         let header = self.ring.header();
         let is_closed = header.producers.is_closed(ENDS);
         // Relaxed: only to see whether it is the same as before.
-        let cursor = header.head.second.load(Ordering::Relaxed);
+        let cursor = self.cursor(Ordering::Relaxed);
         if asks || is_closed || self.patience.is_over(cursor) {
             // (C2) once more, since (E1) comes after all that was published.
+            self.take_turn()?;
             match self.take_in_turn(1, true) {
                 Err(Error::Empty) => {}
                 done => return done,
@@ -495,13 +619,11 @@ impl<M: Memory> Consumer<M> {
     fn rescue(&mut self) -> Result<(), Error> {
         // What is released needs not be looked at.
         reclaim(&self.ring, self.ring.capacity)?;
-        let me = self.slot.holder();
-        let header = self.ring.header();
-        // (T2) Only in turn a taken record may change hands.
-        header.head.turn.acquire(me, &header.consumers)?;
-        let found = self.find_left_behind(me);
+        // Only in turn a taken record may change hands.
+        self.take_turn()?;
+        let found = self.find_left_behind(self.slot.holder());
         // (T1)
-        header.head.turn.release();
+        self.ring.header().head.turn.release(&self.ticket);
         if let Some(held) = found? {
             self.held = held;
         }
@@ -515,10 +637,10 @@ impl<M: Memory> Consumer<M> {
             consumers,
             ..
         } = self.ring.header();
-        // Relaxed: it is written in turns only.
-        let cursor = progress.second.load(Ordering::Relaxed);
         // (C8) What is before it was released.
         let mut at = progress.position.load(Ordering::Acquire);
+        // Relaxed: it moves in turns only.
+        let cursor = cursor_from(at, progress, Ordering::Relaxed);
         let mut held = None;
         let mut asked = None;
         loop {
@@ -731,6 +853,7 @@ impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
         if self.slot.is_ours() {
             self.ring.add_counted(|header| &header.head);
+            self.ring.header().head.turn.leave(&self.ticket);
         }
         let header = self.ring.header();
         self.ring

@@ -15,8 +15,11 @@
 //! # What it does not
 //!
 //! - Producers claim one after the other: each has the turn for some nanoseconds, which include the copy
-//!   of a message of at most 128 bytes, and of no longer one. One that is stopped or loses its CPU in its turn holds the others up; their tries
-//!   fail with [`Error::Busy`].
+//!   of a message of at most 128 bytes, and of no longer one. One that is stopped or loses its CPU in its
+//!   turn holds the others up; their tries fail with [`Error::Busy`].
+//! - A producer that is alone has all turns, which makes it several times as fast. Once a second one has
+//!   attached beside it, turns are exchanged, also after that one has left. To end it takes membarrier(2):
+//!   who is refused that does not attach beside one who is alone.
 //! - The consumer takes messages in the order of the claims. One that is not committed yet holds up those
 //!   behind it. So does a [`Claim`] or [`Batch`] that was forgotten ([`core::mem::forget`]), until its
 //!   producer is dropped.
@@ -46,8 +49,8 @@
 //!
 //! It has died in its turn: the next producer takes the turn over (`turn.rs`) and begins at the
 //! tail, which is where it was before (P5), or behind a record that is claimed; if a message was published
-//! there already, the next producer first moves the tail behind it. Or it has died with a
-//! claim: the consumer aborts it once (C6) says that it is for good:
+//! there already, the next producer first moves the tail behind it, as everyone looks in its first turn.
+//! Or it has died with a claim: the consumer aborts it once (C6) says that it is for good:
 //!
 //! 1. who is in the header is gone,
 //! 2. then the tail is past the record, so that nobody claims it anew,
@@ -104,6 +107,7 @@ use rustix::fd::OwnedFd;
 
 use super::end::{Side, Slot};
 use super::record::{HEADER, Holder, State, committed, committed_len, decode, encode, size};
+use super::turn::Ticket;
 use super::wait::{self, End, Waiter, until_done};
 use super::{AttachError, Counters, Error, Kind, Memory, Peers, Ring, Trust, Wait, kind_of};
 use crate::shared::variable::Plain;
@@ -112,7 +116,7 @@ use crate::sync::{ENDS, Ordering, fence};
 pub use super::spsc::Message;
 
 /// A message of up to so many bytes is copied in the turn: that takes hardly longer than to claim it.
-const SHORT: u64 = 128;
+pub(super) const SHORT: u64 = 128;
 
 /// How far ahead cache lines are asked for: of the tail to write them, of a batch to read them.
 const AHEAD: u64 = 1024;
@@ -128,6 +132,7 @@ pub struct Producer<M: Memory> {
     /// How many consumers there may be: with more than one, room is reclaimed by the producers.
     consumers: usize,
     batch: Block,
+    ticket: Ticket,
     slot: Slot,
 }
 
@@ -169,19 +174,25 @@ impl<M: Memory> Producer<M> {
     /// - [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the
     ///   memory that it was made in.
     /// - [`AttachError::Corrupt`]: no peer that keeps to the rules wrote this.
+    /// - [`AttachError::System`]: `NOSYS`, there is one producer that needs membarrier(2), which the kernel
+    ///   grants it and refuses us; `AGAIN`, others come and go all the time.
     pub fn attach(memory: M) -> Result<Self, AttachError> {
         let (kind, consumers) = match kind_of(&memory)? {
             kind if kind == Kind::Mpmc as u32 => (Kind::Mpmc, ENDS),
             _ => (Kind::Mpsc, 1),
         };
         let ring = Ring::open(memory, kind, 0)?;
-        let slot = ring.enter(|header| (&header.producers, &header.consumers), ENDS)?;
+        let (slot, ticket) = ring.enter_in_turns(
+            |header| (&header.producers, &header.consumers),
+            |header| &header.tail.turn,
+        )?;
         let mut producer = Self {
             short: ring.max().min(SHORT),
             ring,
             head: 0,
             consumers,
             batch: Block::default(),
+            ticket,
             slot,
         };
         // (P2)
@@ -451,7 +462,7 @@ impl<M: Memory> Producer<M> {
         if header
             .tail
             .turn
-            .acquire(self.slot.holder(), &header.producers)?
+            .acquire(&mut self.ticket, &header.producers)?
         {
             self.inherit();
         }
@@ -487,7 +498,7 @@ impl<M: Memory> Producer<M> {
         // (P5) Who sees the tail sees whose the record before it is, and the cleared header.
         tail.position.store(end, Ordering::Release);
         // (T1)
-        tail.turn.release();
+        tail.turn.release(&self.ticket);
         self.ring.cells.prefetch_write(end.wrapping_add(AHEAD));
     }
 
@@ -512,7 +523,7 @@ impl<M: Memory> Producer<M> {
         }
         let header = self.ring.header();
         // (T1)
-        header.tail.turn.release();
+        header.tail.turn.release(&self.ticket);
         room?;
         let is_closed = header.consumers.is_closed(self.consumers);
         self.ring.counted.refused += 1;
@@ -1302,6 +1313,7 @@ impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
         if self.slot.is_ours() {
             self.ring.add_counted(|header| &header.tail);
+            self.ring.header().tail.turn.leave(&self.ticket);
         }
         let header = self.ring.header();
         self.ring
