@@ -91,6 +91,7 @@ mod on_drop;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
+pub mod pshared;
 pub mod ring;
 pub mod shared;
 pub mod socket;

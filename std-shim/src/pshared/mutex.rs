@@ -53,7 +53,7 @@ use linipc_core::pshared::mutex as core;
 use linipc_core::shared::variable::Variable;
 
 use super::owned::{Owned, Place, access, handle};
-use super::{Failure, attach_error, io_error, mismatch, thread};
+use super::{attach_error, io_error, mismatch, thread};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 

@@ -172,7 +172,9 @@ impl<L: Lock, B: Behind> At<L, B> {
 
     #[inline]
     pub(super) fn behind(&self) -> Result<SharedBytes<'_>, Errno> {
-        self.region.bytes().slice(Self::BEHIND.min(Self::LEN), B::LEN)
+        self.region
+            .bytes()
+            .slice(Self::BEHIND.min(Self::LEN), B::LEN)
     }
 }
 
