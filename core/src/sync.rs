@@ -7,7 +7,10 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, Left, Process, Thread, kill_owner, with};
+pub use model::{
+    Fault, Heap, Left, Process, Thread, kill_asking_writer, kill_holder, kill_owner, kill_reader,
+    kill_writer, with,
+};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -414,7 +417,8 @@ mod model {
 
     use crate::futex::Deadline;
     use crate::map::Access;
-    use crate::pshared::mutex;
+    use crate::pshared::bell::Bell;
+    use crate::pshared::{mutex, rwlock, spin};
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
@@ -434,7 +438,7 @@ mod model {
     pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
-    const DEAD: u64 = 2;
+    const DEAD: u64 = 3;
 
     pub(crate) fn is_alive(identity: u64) -> bool {
         let is_alive = pid_of(identity) != 0;
@@ -692,6 +696,45 @@ mod model {
         }
     }
 
+    /// A reader dies.
+    pub fn kill_reader(guard: rwlock::ReadGuard<'_>) {
+        // The edge to `is_alive`.
+        guard.slot.store(DEAD, Ordering::Release);
+        tell([&guard.lock.freed]);
+        mem::forget(guard);
+    }
+
+    /// A writer dies.
+    pub fn kill_writer(guard: rwlock::WriteGuard<'_>) {
+        guard.lock.writer.store(DEAD, Ordering::Release);
+        tell([&guard.lock.readers, &guard.lock.writers]);
+        mem::forget(guard);
+    }
+
+    /// A writer dies before it has the lock, if it could come so far.
+    pub fn kill_asking_writer(lock: &rwlock::RwLock) {
+        let (from, to) = (0, DEAD);
+        let _ = lock
+            .writer
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+        tell([&lock.readers, &lock.writers]);
+    }
+
+    /// The holder of a spin lock dies.
+    pub fn kill_holder(guard: spin::Guard<'_>) {
+        guard.lock.owner.store(DEAD, Ordering::Release);
+        tell([&guard.lock.bell]);
+        mem::forget(guard);
+    }
+
+    /// No sleep is for ever: the others look again.
+    fn tell<const N: usize>(bells: [&Bell; N]) {
+        for bell in bells {
+            bell.0.fetch_or(DIED, Ordering::Release);
+            wake(&bell.0);
+        }
+    }
+
     /// A bit of the bell: somebody on the other side has died.
     const DIED: u32 = 1 << 31;
 
@@ -890,7 +933,7 @@ mod model {
     fn kill(side: &Side, slot: usize, other: &Side) {
         // The edge to `is_alive`.
         side.slots[slot].store(DEAD, Ordering::Release);
-        // No sleep is for ever: the others look again.
+        // As in `tell`.
         for bell in [&side.bell.0, &other.bell.0] {
             bell.fetch_or(DIED, Ordering::Release);
             wake(bell);

@@ -36,6 +36,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long to sleep without a heavy fence, since then a wake may be missed.
 const NAP: Duration = Duration::from_millis(1);
 
+/// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
+/// since each look takes the cache line away from it.
+const PAUSE: u32 = 16;
+
 /// Where somebody sleeps, or nobody.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -103,7 +107,7 @@ pub(crate) struct Waiting {
     how: How,
     /// How often to look before sleeping.
     spins: u32,
-    /// How often not to look the next time.
+    /// How long not to look the next time.
     pause: u32,
     /// When the living were last counted.
     looked: Option<Duration>,
@@ -137,12 +141,11 @@ impl Waiting {
             };
         };
         if self.spins > 0 {
-            let pause = self.pause.min(self.spins);
-            for _ in 0..pause {
+            self.spins -= 1;
+            for _ in 0..self.pause {
                 spin();
             }
-            self.spins -= pause;
-            self.pause = 2 * pause;
+            self.pause = (2 * self.pause).min(PAUSE);
             return Ok(false);
         }
         let left = sync::left(deadline, LOOK);

@@ -30,7 +30,7 @@ use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{AtomicU32, Ordering, Word, const_fn, left, sleep};
 
-mod bell;
+pub(crate) mod bell;
 pub mod event;
 pub mod mutex;
 mod process;

@@ -65,8 +65,8 @@
 //!
 //! - A dead reader's slot is cleared, by the writer who waits for it, or by a reader that finds all taken.
 //! - A dead writer's word is taken over by the one who finds out, reader or writer. If the dead one
-//!   had the lock already, `changing` is 1: the next one has the lock alone, and gets
-//!   [`LockError::OwnerDied`]. If it gives the lock back without [`Inconsistent::mark_consistent`], nobody
+//!   had the lock already, and did not only wait, `changing` is 1: the next one has the lock alone, and
+//!   gets [`LockError::OwnerDied`]. If it gives the lock back without [`Inconsistent::mark_consistent`], nobody
 //!   can have it any more ([`Error::NotRecoverable`]).
 //!
 //! # Ordering
@@ -479,11 +479,14 @@ impl RwLock {
             let is_other = || self.writer.load(Ordering::Relaxed) != writer;
             let is_time = writer == DEAD || waiting.wait(&self.readers, is_other)?;
             if is_time && is_dead(writer, process) && self.take(writer, process) {
-                // Nobody else can clear away what it left.
-                return match self.drain(process, None, how)? {
-                    false => Ok(self.writing(process).downgrade()),
-                    true => Err(self.inconsistent(process)),
-                };
+                // Relaxed: of the owner of the word. (X1) has acquired what the last one left.
+                if self.changing.load(Ordering::Relaxed) == 0 {
+                    // It has only waited.
+                    self.release(NOBODY, process);
+                    continue;
+                }
+                self.drain(process, None, how)?;
+                return Err(self.inconsistent(process));
             }
         }
     }
@@ -569,7 +572,7 @@ impl RwLock {
     fn begin(&self) {
         // Relaxed: who takes over from us knows that we are dead, and have done all that we did.
         self.changing.store(CHANGING, Ordering::Relaxed);
-        // It comes before all changes, in a process that may be killed behind it.
+        // It comes before all changes, in a process that may be killed behind it: loom cannot see that.
         compiler_fence(Ordering::SeqCst);
     }
 
@@ -621,7 +624,7 @@ impl RwLock {
     /// died that may have changed what the lock guards. If it fails, the word is given back.
     fn drain(&self, process: Process, own: Option<&AtomicU64>, how: How) -> Result<bool, Error> {
         let mut waiting = Waiting::new(how);
-        // Relaxed: of the owner of the word. (X1) has acquired what the last one left.
+        // Relaxed, as in `contend_shared`.
         let has_died = self.changing.load(Ordering::Relaxed) != 0;
         while !self.is_drained(own) {
             match waiting.wait(&self.freed, || self.is_drained(own)) {
@@ -680,7 +683,8 @@ impl RwLock {
 
     #[inline(always)]
     fn unlock(&self, process: Process) {
-        // Release: it comes after all changes.
+        // Release: it comes after all changes, of a process that may be killed before it: loom cannot see
+        // that.
         self.changing.store(0, Ordering::Release);
         self.release(NOBODY, process);
     }
@@ -771,8 +775,8 @@ impl<'a> ReadGuard<'a> {
             }
         }
         lock.drain(process, Some(self.slot), how)?;
-        // (S4)
-        self.slot.store(NOBODY, Ordering::Release);
+        // Relaxed: (X4) publishes what was read.
+        self.slot.store(NOBODY, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -259,7 +259,7 @@ impl Default for SpinLock {
 #[derive(Debug)]
 #[must_use = "the lock is given back when this is dropped"]
 pub struct Guard<'a> {
-    lock: &'a SpinLock,
+    pub(crate) lock: &'a SpinLock,
     process: Process,
 }
 
