@@ -101,11 +101,11 @@ mod real {
         Futex::shared(word).wake(count).unwrap_or(0)
     }
 
-    /// If the word is `expected`, wakes one who sleeps on it, and lets the others sleep on at `to`.
+    /// If the word is `expected`, lets all who sleep on it sleep on at `to`.
     pub(crate) fn requeue(word: &Word, expected: u32, to: &Word) -> Result<(), Errno> {
         let to = Futex::shared(to);
         Futex::shared(word)
-            .requeue(expected, 1, u32::MAX, to)
+            .requeue(expected, 0, u32::MAX, to)
             .map(drop)
     }
 
@@ -534,6 +534,10 @@ mod model {
                 let woken = Arc::new(Condvar::new());
                 queue.sleepers.push_back(woken.clone());
                 drop(woken.wait(queue).unwrap());
+            } else {
+                drop(queue);
+                // Else the caller might look at an older value again and again.
+                loom::thread::yield_now();
             }
         }
 
@@ -560,7 +564,7 @@ mod model {
     /// A nap ends by itself; another sleep when it is woken, also by a death, of which a real sleeper
     /// learns when its time is up. So it always says that it is.
     pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
-        if at_most <= NAP || expected & DIED != 0 {
+        if at_most <= NAP {
             loom::thread::yield_now();
         } else {
             word.sleep(expected);
@@ -590,7 +594,6 @@ mod model {
         if word.load(Ordering::Relaxed) != expected {
             return Err(Errno::AGAIN);
         }
-        from.wake(1);
         let mut to = to.queue.lock().unwrap();
         to.sleepers.append(&mut from.sleepers);
         Ok(())
@@ -935,8 +938,7 @@ mod model {
         side.slots[slot].store(DEAD, Ordering::Release);
         // As in `tell`.
         for bell in [&side.bell.0, &other.bell.0] {
-            bell.fetch_or(DIED, Ordering::Release);
-            wake(bell);
+            die_beside(bell);
         }
     }
 

@@ -8,6 +8,7 @@
 //! | to | use | when the one who holds it is killed |
 //! |---|---|---|
 //! | guard data, and learn who broke it | [`mutex`] | the kernel says so at once: the next one gets it with `OwnerDied` |
+//! | wait until data that a mutex guards have changed | [`condvar`] | nobody holds it; a notification is not lost by a death |
 //! | say that something has happened | [`event`] | nobody holds it |
 //! | hand out units, or count what has happened | [`semaphore`] | its units are gone; nobody is held up by that |
 //! | share a lock with C programs | [`pthread`] | the same |
@@ -31,6 +32,7 @@ use crate::shared::SharedBytes;
 use crate::sync::{AtomicU32, Ordering, Word, const_fn, left, sleep};
 
 pub(crate) mod bell;
+pub mod condvar;
 pub mod event;
 pub mod mutex;
 mod process;
