@@ -13,6 +13,7 @@ use std::{ptr, thread};
 use linipc::error::errno;
 use linipc::memfd::{Memfd, MemfdOptions, MissingSeals, SealFlags};
 use linipc::posix::shm;
+use linipc::pshared::condvar::{Condvar, Reason};
 use linipc::pshared::event::{Event, Reset};
 use linipc::pshared::mutex::{Kind, Mutex, MutexOptions};
 use linipc::pshared::rwlock::RwLock;
@@ -145,6 +146,18 @@ fn processes_that_know_the_name_share_every_lock() {
                 made.set().unwrap();
                 open.wait().unwrap();
                 assert!(!made.is_set().unwrap());
+            },
+        );
+        both(
+            Condvar::open_named(NAME, &named()),
+            || Condvar::open(NAME),
+            |made, open| {
+                let mutex = Mutex::create(0_u8).unwrap();
+                let sleeper = peer(|| drop(made.wait(mutex.lock().unwrap()).unwrap()));
+                until_asleep(sleeper.pid());
+                drop(mutex.lock().unwrap());
+                open.notify_one().unwrap();
+                sleeper.join();
             },
         );
         assert_eq!(
@@ -591,5 +604,87 @@ fn semaphores_and_events_wake_other_processes() {
         assert_eq!(full.value().unwrap(), semaphore::VALUE_MAX);
         let error = inner(full.post().unwrap_err());
         assert_eq!(error, (ErrorKind::Other, Error::Overflow));
+    });
+}
+
+#[test]
+fn processes_hand_items_over() {
+    isolated!(|| {
+        const ITEMS: u32 = 500;
+        let items = Mutex::create([0_u32; 2]).unwrap();
+        let (more, fewer) = (Condvar::create().unwrap(), Condvar::create().unwrap());
+        let consume = || {
+            let items: Mutex<[u32; 2]> = Mutex::attach(&items).unwrap();
+            let more = Condvar::attach(&more).unwrap();
+            loop {
+                let guard = items.lock().unwrap();
+                let mut guard = more
+                    .wait_while(guard, |[left, sent]| *left == 0 && *sent < ITEMS)
+                    .unwrap();
+                let [left, sent] = guard.get().unwrap();
+                if left == 0 {
+                    return;
+                }
+                guard.set([left - 1, sent]).unwrap();
+                fewer.notify_one().unwrap();
+            }
+        };
+        let consumers = [peer(consume), peer(consume)];
+        for sent in 1..=ITEMS {
+            let guard = items.lock().unwrap();
+            let mut guard = fewer.wait_while(guard, |[left, _]| *left > 2).unwrap();
+            guard.update(|[left, _]| *left += 1).unwrap();
+            guard.update(|[_, total]| *total = sent).unwrap();
+            match sent {
+                ITEMS => more.notify_all(&guard).unwrap(),
+                _ => more.notify_one().unwrap(),
+            }
+        }
+        consumers.into_iter().for_each(Peer::join);
+        assert_eq!(items.lock().unwrap().get().unwrap(), [0, ITEMS]);
+    });
+}
+
+#[test]
+fn who_waits_for_a_change_has_a_deadline_and_learns_of_deaths() {
+    isolated!(|| {
+        let mutex = Mutex::create(0_u8).unwrap();
+        let changed = Condvar::create().unwrap();
+        let (guard, reason) = changed.wait_deadline(mutex.lock().unwrap(), SOON).unwrap();
+        assert_eq!(reason, Reason::TimedOut);
+        let until = SystemTime::now() + SOON;
+        let (guard, reason) = changed
+            .wait_while_deadline(guard, until, |value| *value == 0)
+            .unwrap();
+        assert_eq!(reason, Reason::TimedOut);
+        assert_eq!(guard.get().unwrap(), 0);
+        let (guard, reason) = changed
+            .wait_while_deadline(guard, SOON, |value| *value == 1)
+            .unwrap();
+        assert_eq!(reason, Reason::Notified);
+        drop(guard);
+
+        let sleepers = [0, 1].map(|_| {
+            peer(|| {
+                let guard = match changed.wait(mutex.lock().unwrap()) {
+                    Ok(guard) => guard,
+                    Err(LockError::OwnerDied(guard)) => guard.mark_consistent(),
+                    Err(LockError::Failed(error)) => panic!("{error}"),
+                };
+                assert_eq!(guard.get().unwrap(), 1);
+            })
+        });
+        for sleeper in &sleepers {
+            until_asleep(sleeper.pid());
+        }
+        let notifier = holder(|| {
+            let mut guard = mutex.lock().unwrap();
+            guard.set(1).unwrap();
+            changed.notify_all(&guard).unwrap();
+            guard
+        });
+        notifier.kill();
+        sleepers.into_iter().for_each(Peer::join);
+        drop(mutex.lock().unwrap());
     });
 }

@@ -8,6 +8,7 @@
 //! | [`mutex::Mutex`] | a value, one at a time | the next one gets it with [`LockError::OwnerDied`], at once |
 //! | [`rwlock::RwLock`] | a value that many read | a reader is forgotten; after a writer the next one gets it with [`LockError::OwnerDied`], within 100 ms |
 //! | [`spin::SpinLock`] | a value that is had for some nanoseconds | all who come get [`Error::PeerDead`], within 100 ms |
+//! | [`condvar::Condvar`] | waiting until the value of a mutex has changed | nobody holds it |
 //! | [`semaphore::Semaphore`] | units to hand out | its units are gone |
 //! | [`event::Event`] | something that happens | nobody holds it |
 //!
@@ -76,6 +77,7 @@ pub use linipc_core::pshared::{AttachError, Error, Process};
 pub use linipc_core::robust::Thread;
 pub use linipc_core::shared::variable::{Mismatch, Plain};
 
+pub mod condvar;
 pub mod event;
 pub mod mutex;
 mod owned;

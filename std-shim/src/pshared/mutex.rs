@@ -183,13 +183,22 @@ impl<T: Plain> Mutex<T> {
         let place = &self.0.place;
         let value = Variable::new(place.split.bytes()).map_err(io::Error::from)?;
         let mutex = place.split.attach().map_err(attach_error)?;
-        match lock(mutex, thread()?) {
-            Ok(guard) => Ok(Guard { value, guard }),
-            Err(core::LockError::OwnerDied(guard)) => {
-                Err(LockError::OwnerDied(Inconsistent { value, guard }))
-            }
-            Err(core::LockError::Failed(error)) => Err(io_error(error).into()),
+        locked(value, lock(mutex, thread()?))
+    }
+}
+
+/// What core gives, together with the value.
+#[inline]
+pub(super) fn locked<'a, T>(
+    value: Variable<'a, T>,
+    guard: Result<core::Guard<'a>, core::LockError<'a>>,
+) -> Locked<'a, T> {
+    match guard {
+        Ok(guard) => Ok(Guard { value, guard }),
+        Err(core::LockError::OwnerDied(guard)) => {
+            Err(LockError::OwnerDied(Inconsistent { value, guard }))
         }
+        Err(core::LockError::Failed(error)) => Err(io_error(error).into()),
     }
 }
 
@@ -200,8 +209,8 @@ pub type Locked<'a, T> = Result<Guard<'a, T>, LockError<Inconsistent<'a, T>>>;
 #[derive(Debug)]
 #[must_use = "the mutex is unlocked when this is dropped"]
 pub struct Guard<'a, T> {
-    value: Variable<'a, T>,
-    guard: core::Guard<'a>,
+    pub(super) value: Variable<'a, T>,
+    pub(super) guard: core::Guard<'a>,
 }
 
 impl<T: Plain> Guard<'_, T> {
