@@ -62,7 +62,7 @@
 //! # Locks in the same memory as other things
 //!
 //! Whoever lays out the memory uses core's locks, which are fields of it or are put anywhere in a
-//! [`Region`](crate::map::Region): also those that C programs have ([`linipc_core::pshared::pthread`], and
+//! [`Region`](crate::map::Region): also those that C programs have ([`pthread`], and
 //! [`posix::sem`](crate::posix::sem)), and mutexes without the second page, where all are trusted. [`thread()`]
 //! and [`process()`] give the tokens that their calls want.
 
@@ -73,7 +73,7 @@ use std::io;
 use linipc_core::Errno;
 use linipc_core::robust::{self, Head};
 
-pub use linipc_core::pshared::{AttachError, Error, Process};
+pub use linipc_core::pshared::{AttachError, Error, Process, pthread};
 pub use linipc_core::robust::Thread;
 pub use linipc_core::shared::variable::{Mismatch, Plain};
 
