@@ -42,7 +42,7 @@ use linipc_core::shared::SharedBytes;
 
 use super::attach_error;
 use super::mutex::{Guard, Inconsistent, Locked, locked};
-use super::owned::{At, Lock, Owned, handle};
+use super::owned::{At, Lock, Owned, handle, lock};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
@@ -50,18 +50,7 @@ pub use linipc_core::pshared::condvar::Reason;
 
 pub use super::{AttachError, Error, LockError, Mismatch, Plain};
 
-impl Lock for core::Condvar {
-    type Initial = ();
-
-    fn init(memory: SharedBytes<'_>, (): ()) -> Result<&Self, AttachError> {
-        Self::init(memory)
-    }
-
-    #[inline]
-    fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
-        Self::attach(memory)
-    }
-}
+lock!(core::Condvar);
 
 /// A condition variable.
 #[derive(Debug)]

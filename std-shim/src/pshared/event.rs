@@ -24,7 +24,7 @@ use std::path::Path;
 use linipc_core::pshared::event as core;
 use linipc_core::shared::SharedBytes;
 
-use super::owned::{At, Lock, Owned, handle};
+use super::owned::{At, Lock, Owned, handle, lock};
 use super::{attach_error, io_error};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
@@ -33,29 +33,18 @@ pub use linipc_core::pshared::event::Reset;
 
 pub use super::{AttachError, Error, Mismatch};
 
-impl Lock for core::Event {
-    type Initial = Reset;
-
-    fn init(memory: SharedBytes<'_>, reset: Reset) -> Result<&Self, AttachError> {
-        Self::init(memory, reset)
-    }
-
-    #[inline]
-    fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
-        Self::attach(memory)
-    }
-}
+lock!(core::Event, reset: Reset);
 
 /// An event. A new one is not set.
 #[derive(Debug)]
 #[doc(alias = "CreateEvent")]
 pub struct Event(Owned<At<core::Event>>);
 
-handle!(Event, (reset: Reset), (reset, ()));
+handle!(Event, (reset: Reset), ((reset,), ()));
 
 impl Event {
     #[inline]
-    fn lock(&self) -> io::Result<&core::Event> {
+    fn words(&self) -> io::Result<&core::Event> {
         self.0.place.lock().map_err(attach_error)
     }
 
@@ -67,7 +56,7 @@ impl Event {
     #[inline]
     #[doc(alias = "SetEvent")]
     pub fn set(&self) -> io::Result<()> {
-        self.lock()?.set();
+        self.words()?.set();
         Ok(())
     }
 
@@ -79,7 +68,7 @@ impl Event {
     #[inline]
     #[doc(alias = "ResetEvent")]
     pub fn reset(&self) -> io::Result<bool> {
-        Ok(self.lock()?.reset())
+        Ok(self.words()?.reset())
     }
 
     /// Whether it is set, which may have changed already.
@@ -89,7 +78,7 @@ impl Event {
     /// Those of [`Event::set`].
     #[inline]
     pub fn is_set(&self) -> io::Result<bool> {
-        Ok(self.lock()?.is_set())
+        Ok(self.words()?.is_set())
     }
 
     /// Waits until it is set, and resets it if it does that by itself.
@@ -99,7 +88,7 @@ impl Event {
     /// Those of [`Event::set`].
     #[inline]
     pub fn wait(&self) -> io::Result<()> {
-        self.lock()?.wait().map_err(io_error)
+        self.words()?.wait().map_err(io_error)
     }
 
     /// As [`Event::wait`], if it is set.
@@ -109,7 +98,7 @@ impl Event {
     /// `AGAIN` (`WouldBlock`) if it is not, and those of [`Event::set`].
     #[inline]
     pub fn try_wait(&self) -> io::Result<()> {
-        self.lock()?.try_wait().map_err(io_error)
+        self.words()?.try_wait().map_err(io_error)
     }
 
     /// As [`Event::wait`], but not beyond the deadline.
@@ -120,7 +109,7 @@ impl Event {
     #[inline]
     pub fn wait_deadline(&self, deadline: impl Into<Until>) -> io::Result<()> {
         match deadline.into().get() {
-            Some(deadline) => self.lock()?.wait_deadline(deadline).map_err(io_error),
+            Some(deadline) => self.words()?.wait_deadline(deadline).map_err(io_error),
             None => self.wait(),
         }
     }

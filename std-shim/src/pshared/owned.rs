@@ -99,10 +99,32 @@ pub(super) trait Lock: Sized {
     /// What a new one is made of.
     type Initial: Copy;
 
-    fn init(memory: SharedBytes<'_>, initial: Self::Initial) -> Result<&Self, AttachError>;
+    fn init(memory: SharedBytes<'_>, initial: Self::Initial) -> Result<(), AttachError>;
 
     fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError>;
 }
+
+/// By core's calls of the same names.
+macro_rules! lock {
+    ($lock:ty $(, $name:ident: $type:ty)?) => {
+        impl Lock for $lock {
+            type Initial = ($($type,)?);
+
+            fn init(
+                memory: SharedBytes<'_>,
+                ($($name,)?): Self::Initial,
+            ) -> Result<(), AttachError> {
+                Self::init(memory $(, $name)?).map(|_| ())
+            }
+
+            #[inline]
+            fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
+                Self::attach(memory)
+            }
+        }
+    };
+}
+pub(super) use lock;
 
 /// What is behind a lock.
 pub(super) trait Behind {
@@ -202,8 +224,7 @@ impl<L: Lock, B: Behind> Place for At<L, B> {
     fn init(&self, (lock, behind): Self::Initial) -> Result<(), Errno> {
         B::init(self.behind()?, behind)?;
         // The region is made for it.
-        L::init(self.region.bytes(), lock).map_err(|_| Errno::INVAL)?;
-        Ok(())
+        L::init(self.region.bytes(), lock).map_err(|_| Errno::INVAL)
     }
 
     fn check(&self) -> io::Result<()> {

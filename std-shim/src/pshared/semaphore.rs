@@ -23,7 +23,7 @@ use std::path::Path;
 use linipc_core::pshared::semaphore as core;
 use linipc_core::shared::SharedBytes;
 
-use super::owned::{At, Lock, Owned, handle};
+use super::owned::{At, Lock, Owned, handle, lock};
 use super::{attach_error, io_error};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
@@ -32,29 +32,18 @@ pub use linipc_core::pshared::semaphore::VALUE_MAX;
 
 pub use super::{AttachError, Error, Mismatch};
 
-impl Lock for core::Semaphore {
-    type Initial = u32;
-
-    fn init(memory: SharedBytes<'_>, value: u32) -> Result<&Self, AttachError> {
-        Self::init(memory, value)
-    }
-
-    #[inline]
-    fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
-        Self::attach(memory)
-    }
-}
+lock!(core::Semaphore, value: u32);
 
 /// A semaphore. A new one has so many units; above [`VALUE_MAX`] it is that.
 #[derive(Debug)]
 #[doc(alias = "sem_t")]
 pub struct Semaphore(Owned<At<core::Semaphore>>);
 
-handle!(Semaphore, (value: u32), (value, ()));
+handle!(Semaphore, (value: u32), ((value,), ()));
 
 impl Semaphore {
     #[inline]
-    fn lock(&self) -> io::Result<&core::Semaphore> {
+    fn words(&self) -> io::Result<&core::Semaphore> {
         self.0.place.lock().map_err(attach_error)
     }
 
@@ -65,7 +54,7 @@ impl Semaphore {
     /// `InvalidData` with [`AttachError::NotFound`]: somebody has spoiled it.
     #[inline]
     pub fn wait(&self) -> io::Result<()> {
-        self.lock()?.wait().map_err(io_error)
+        self.words()?.wait().map_err(io_error)
     }
 
     /// Takes a unit if there is one.
@@ -75,7 +64,7 @@ impl Semaphore {
     /// `AGAIN` (`WouldBlock`) if there is none, and those of [`Semaphore::wait`].
     #[inline]
     pub fn try_wait(&self) -> io::Result<()> {
-        self.lock()?.try_wait().map_err(io_error)
+        self.words()?.try_wait().map_err(io_error)
     }
 
     /// Takes a unit; waits until there is one, but not beyond the deadline. One that is there is taken even
@@ -87,7 +76,7 @@ impl Semaphore {
     #[inline]
     pub fn wait_deadline(&self, deadline: impl Into<Until>) -> io::Result<()> {
         match deadline.into().get() {
-            Some(deadline) => self.lock()?.wait_deadline(deadline).map_err(io_error),
+            Some(deadline) => self.words()?.wait_deadline(deadline).map_err(io_error),
             None => self.wait(),
         }
     }
@@ -99,7 +88,7 @@ impl Semaphore {
     /// `Other` with [`Error::Overflow`]: the value is [`VALUE_MAX`] already. Those of [`Semaphore::wait`].
     #[inline]
     pub fn post(&self) -> io::Result<()> {
-        self.lock()?.post().map_err(io_error)
+        self.words()?.post().map_err(io_error)
     }
 
     /// Adds so many units at once, and wakes as many who wait.
@@ -109,7 +98,7 @@ impl Semaphore {
     /// Those of [`Semaphore::post`]; then none is added.
     #[inline]
     pub fn post_many(&self, count: u32) -> io::Result<()> {
-        self.lock()?.post_many(count).map_err(io_error)
+        self.words()?.post_many(count).map_err(io_error)
     }
 
     /// How many units there are, which may have changed already.
@@ -119,6 +108,6 @@ impl Semaphore {
     /// Those of [`Semaphore::wait`].
     #[inline]
     pub fn value(&self) -> io::Result<u32> {
-        Ok(self.lock()?.value())
+        Ok(self.words()?.value())
     }
 }

@@ -26,25 +26,14 @@ use linipc_core::pshared::spin as core;
 use linipc_core::shared::SharedBytes;
 use linipc_core::shared::variable::Variable;
 
-use super::owned::{At, Lock, Owned, Value, access, handle};
+use super::owned::{At, Lock, Owned, Value, access, handle, lock};
 use super::{attach_error, io_error, process};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
 pub use super::{AttachError, Error, Mismatch, Plain};
 
-impl Lock for core::SpinLock {
-    type Initial = ();
-
-    fn init(memory: SharedBytes<'_>, (): ()) -> Result<&Self, AttachError> {
-        Self::init(memory)
-    }
-
-    #[inline]
-    fn attach(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
-        Self::attach(memory)
-    }
-}
+lock!(core::SpinLock);
 
 /// A spin lock, and the value that it guards.
 #[derive(Debug)]
