@@ -281,7 +281,7 @@ fn dead_readers_leave_room() {
 #[test]
 fn the_next_one_learns_that_a_writer_died() {
     model_with_end(
-        Some(3),
+        Some(2),
         |shared| {
             let (guard, _) = repair(shared.lock.write(Process::new(1)));
             shared.add();
@@ -320,7 +320,7 @@ fn whoever_waits_learns_that_it_cannot_be_had_any_more() {
         }
     }
     model_with_end(
-        Some(3),
+        Some(2),
         |shared| lose(&shared, 1),
         [
             |shared| match shared.lock.write(Process::new(2)) {
@@ -346,7 +346,7 @@ fn whoever_waits_learns_that_it_cannot_be_had_any_more() {
 #[test]
 fn who_dies_before_it_has_the_lock_has_changed_nothing() {
     model(
-        Some(3),
+        Some(2),
         |shared| drop(shared.read(1)),
         [
             |shared| kill_asking_writer(&shared.lock),

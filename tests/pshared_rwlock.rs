@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
-use linipc_core::pshared::rwlock::{Inconsistent, LockError, ReadGuard, RwLock, WriteGuard};
+use linipc_core::pshared::rwlock::{Inconsistent, LockError, ReadGuard, RwLock};
 use linipc_core::pshared::{AttachError, Error, Process};
 use step::Stage;
 use support::{PATIENCE, Peer, eventually, peer, until_asleep};
@@ -87,13 +87,13 @@ fn many_read_and_one_writes() {
         })
         .join();
         drop(reading);
-        let ways: [fn(&RwLock) -> Result<WriteGuard<'_>, LockError<'_>>; 3] = [
-            |lock| lock.write(me()),
-            |lock| lock.try_write(me()),
-            |lock| lock.write_deadline(me(), soon()),
-        ];
-        for write in ways {
-            let writing = write(lock).unwrap();
+        for way in 0..3 {
+            let writing = match way {
+                0 => lock.write(me()),
+                1 => lock.try_write(me()),
+                _ => lock.write_deadline(me(), soon()),
+            };
+            let writing = writing.unwrap();
             peer(|| {
                 assert_eq!(failed(lock.try_read(me())), Error::Busy);
                 assert_eq!(failed(lock.read_deadline(me(), soon())), Error::TimedOut);
@@ -676,10 +676,10 @@ fn garbage_does_no_harm() {
             2 => next() % 4,
             // Of the living, and of a dead one of the same namespace.
             3 => identity,
-            4 => identity ^ next() % 1024,
-            5 => identity ^ next() << 42,
+            4 => identity ^ (next() % 1024),
+            5 => identity ^ (next() << 42),
             6 => u64::MAX,
-            _ => next() << 32 ^ next(),
+            _ => (next() << 32) ^ next(),
         };
         let mut scribble = || {
             for at in (8..2112).step_by(8).filter(|at| *at < 64 || at % 64 == 0) {

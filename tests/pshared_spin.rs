@@ -304,7 +304,7 @@ fn garbage_does_no_harm() {
             3,
             identity,
             identity ^ 1,
-            identity ^ 1 << 63,
+            identity ^ (1 << 63),
             u64::MAX,
         ] {
             for bell in [0, 1, 2, u32::MAX - 1, u32::MAX] {

@@ -139,7 +139,6 @@ mod real {
         futex::unlock_pi(word, futex::Flags::empty())
     }
 
-    #[allow(unused_imports, reason = "by those locks that know their holders")]
     pub(crate) use crate::pshared::Process;
     pub(crate) use crate::robust::{Node, Thread, is_thread};
 

@@ -603,7 +603,11 @@ impl RwLock {
             if matches!(seen, NOBODY | DEAD) && self.take(seen, process) {
                 break Ok(());
             }
-            let is_other = || self.writer.load(Ordering::Relaxed) != seen;
+            // Others may have been faster, and be done.
+            let is_other = || {
+                let now = self.writer.load(Ordering::Relaxed);
+                now != seen || now == NOBODY
+            };
             match waiting.wait(&self.writers, is_other) {
                 Ok(true) if is_dead(seen, process) && self.take(seen, process) => break Ok(()),
                 Ok(_) => {}

@@ -213,8 +213,12 @@ impl SpinLock {
             if let How::Try = how {
                 break Err(Error::Busy);
             }
-            let is_free = || self.owner.load(Ordering::Relaxed) != seen;
-            match waiting.wait(&self.bell, is_free) {
+            let is_other = || {
+                // Others may have been faster, and be done.
+                let now = self.owner.load(Ordering::Relaxed);
+                now != seen || now == NOBODY
+            };
+            match waiting.wait(&self.bell, is_other) {
                 Ok(true) if seen != NOBODY && !is_alive(seen) => {
                     // Relaxed: nobody shall rely on what the dead one did.
                     let _ = self.owner.compare_exchange(
