@@ -170,6 +170,17 @@ mod real {
         membarrier(MembarrierCommand::GlobalExpedited).is_ok()
     }
 
+    /// How many parties a barrier may have.
+    pub(crate) const PARTIES: usize = 64;
+
+    /// An array of values that are all made in the same way.
+    macro_rules! array {
+        ($value:expr; $len:expr) => {
+            [const { $value }; $len]
+        };
+    }
+    pub(crate) use array;
+
     /// The time since some moment in the past.
     pub(crate) fn now() -> Duration {
         now_by(Clock::Monotonic)
@@ -403,7 +414,7 @@ mod model {
     pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
-    const DEAD: u64 = 2;
+    pub(crate) const DEAD: u64 = 2;
 
     pub(crate) fn is_alive(identity: u64) -> bool {
         let is_alive = pid_of(identity) != 0;
@@ -689,6 +700,15 @@ mod model {
         }
         true
     }
+
+    pub(crate) const PARTIES: usize = 3;
+
+    macro_rules! array {
+        ($value:expr; $len:expr) => {
+            core::array::from_fn::<_, { $len }, _>(|_| $value)
+        };
+    }
+    pub(crate) use array;
 
     pub(crate) fn now() -> Duration {
         Duration::ZERO
