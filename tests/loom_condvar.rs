@@ -93,12 +93,14 @@ fn join(others: impl IntoIterator<Item = thread::JoinHandle<()>>) {
 
 fn a_sleeper_is_woken() {
     model(ALL, |shared| {
-        let popping = spawn(&shared, |shared| shared.pop(1));
-        let guard = shared.lock(2);
-        shared.add(1);
-        drop(guard);
-        shared.changed.notify_one();
-        popping.join().unwrap();
+        let pushing = spawn(&shared, |shared| {
+            let guard = shared.lock(2);
+            shared.add(1);
+            drop(guard);
+            shared.changed.notify_one();
+        });
+        shared.pop(1);
+        pushing.join().unwrap();
     });
 }
 
@@ -139,12 +141,15 @@ fn one_who_sleeps_is_moved_to_the_mutex() {
 
 fn two_sleepers_are_moved_to_the_mutex() {
     model(SOME, |shared| {
-        let popping = [1, 2].map(|thread| spawn(&shared, move |shared| shared.pop(thread)));
-        let guard = shared.lock(3);
-        shared.add(2);
-        shared.changed.notify_all(&guard);
-        drop(guard);
-        join(popping);
+        let popping = spawn(&shared, |shared| shared.pop(1));
+        let pushing = spawn(&shared, |shared| {
+            let guard = shared.lock(3);
+            shared.add(2);
+            shared.changed.notify_all(&guard);
+            drop(guard);
+        });
+        shared.pop(2);
+        join([popping, pushing]);
     });
 }
 

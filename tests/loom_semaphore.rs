@@ -107,9 +107,9 @@ fn who_only_tries_sees_it_too() {
 
 fn a_sleeper_is_woken() {
     model(0, ALL, |shared| {
-        let waiting = spawn(&shared, |shared| shared.semaphore.wait().unwrap());
-        shared.semaphore.post().unwrap();
-        waiting.join().unwrap();
+        let posting = spawn(&shared, |shared| shared.semaphore.post().unwrap());
+        shared.semaphore.wait().unwrap();
+        posting.join().unwrap();
         assert_eq!(shared.semaphore.value(), 0);
     });
 }

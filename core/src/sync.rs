@@ -195,6 +195,9 @@ mod real {
         (place as u32).wrapping_mul(0x9e37_79b9) as usize >> 27
     }
 
+    /// How many parties a barrier may have.
+    pub(crate) const PARTIES: usize = 64;
+
     /// An array of values that are all made in the same way.
     macro_rules! array {
         ($value:expr; $len:expr) => {
@@ -437,7 +440,7 @@ mod model {
     pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
-    const DEAD: u64 = 3;
+    pub(crate) const DEAD: u64 = 3;
 
     pub(crate) fn is_alive(identity: u64) -> bool {
         let is_alive = pid_of(identity) != 0;
@@ -779,6 +782,8 @@ mod model {
     pub(crate) fn spread() -> usize {
         0
     }
+
+    pub(crate) const PARTIES: usize = 3;
 
     macro_rules! array {
         ($value:expr; $len:expr) => {

@@ -221,11 +221,10 @@ impl Condvar {
     /// - [pthread_cond_broadcast(3)](https://man7.org/linux/man-pages/man3/pthread_cond_broadcast.3p.html)
     #[doc(alias = "pthread_cond_broadcast")]
     pub fn notify_all(&self, guard: &Guard<'_>) {
-        if self.sequence.load(Ordering::Relaxed) & ASLEEP != 0 {
+        let (seen, now) = self.change(|| {
             // Relaxed: (N1) publishes it.
             self.requeues.fetch_add(1, Ordering::Relaxed);
-        }
-        let (seen, now) = self.change();
+        });
         if seen & ASLEEP != 0 && !guard.move_sleepers(&self.sequence, now) {
             wake(&self.sequence);
         }
@@ -235,16 +234,20 @@ impl Condvar {
     /// return that wait. They are woken at the same time, and wait again, for the mutex.
     #[doc(alias = "pthread_cond_broadcast")]
     pub fn wake_all(&self) {
-        let (seen, _) = self.change();
+        let (seen, _) = self.change(|| {});
         if seen & ASLEEP != 0 {
             wake(&self.sequence);
         }
     }
 
-    /// Changes the sequence and takes the bit away; what it was, and is.
-    fn change(&self) -> (u32, u32) {
+    /// Changes the sequence and takes the bit away, and does something before if it is there; what the
+    /// sequence was, and is.
+    fn change(&self, before: impl Fn()) -> (u32, u32) {
         let mut seen = self.sequence.load(Ordering::Relaxed);
         loop {
+            if seen & ASLEEP != 0 {
+                before();
+            }
             let now = (seen & !ASLEEP).wrapping_add(STEP);
             // (N1) Release: who finds it changed finds the requeue counted. Whoever needs that was woken by
             // the kernel, which orders it too: loom cannot see it.
@@ -306,7 +309,7 @@ impl Condvar {
                 continue;
             }
             match sleep_a_while(&self.sequence, sequence | ASLEEP, deadline) {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(Error::TimedOut) => return Reason::TimedOut,
                 // Not let to sleep by the kernel, it returns for no reason.
                 Err(_) => {

@@ -9,6 +9,8 @@
 //! | [`rwlock::RwLock`] | a value that many read | a reader is forgotten; after a writer the next one gets it with [`LockError::OwnerDied`], within 100 ms |
 //! | [`spin::SpinLock`] | a value that is had for some nanoseconds | all who come get [`Error::PeerDead`], within 100 ms |
 //! | [`condvar::Condvar`] | waiting until the value of a mutex has changed | nobody holds it |
+//! | [`barrier::Barrier`] | going on when all are there | all who wait get [`Error::PeerDead`], within 100 ms |
+//! | [`once::Once`] | what is initialised once | the next one does it, and is told |
 //! | [`semaphore::Semaphore`] | units to hand out | its units are gone |
 //! | [`event::Event`] | something that happens | nobody holds it |
 //!
@@ -77,9 +79,11 @@ pub use linipc_core::pshared::{AttachError, Error, Process, pthread};
 pub use linipc_core::robust::Thread;
 pub use linipc_core::shared::variable::{Mismatch, Plain};
 
+pub mod barrier;
 pub mod condvar;
 pub mod event;
 pub mod mutex;
+pub mod once;
 mod owned;
 pub mod rwlock;
 pub mod semaphore;
