@@ -13,9 +13,11 @@ use std::{ptr, thread};
 use linipc::error::errno;
 use linipc::memfd::{Memfd, MemfdOptions, MissingSeals, SealFlags};
 use linipc::posix::shm;
+use linipc::pshared::barrier::{Barrier, PARTIES_MAX};
 use linipc::pshared::condvar::{Condvar, Reason};
 use linipc::pshared::event::{Event, Reset};
 use linipc::pshared::mutex::{Kind, Mutex, MutexOptions};
+use linipc::pshared::once::{Begin, Once};
 use linipc::pshared::rwlock::RwLock;
 use linipc::pshared::semaphore::{self, Semaphore};
 use linipc::pshared::spin::SpinLock;
@@ -158,6 +160,26 @@ fn processes_that_know_the_name_share_every_lock() {
                 drop(mutex.lock().unwrap());
                 open.notify_one().unwrap();
                 sleeper.join();
+            },
+        );
+        both(
+            Barrier::open_named(NAME, 2, &named()),
+            || Barrier::open(NAME),
+            |made, open| {
+                let mut party = made.join().unwrap();
+                let other = peer(|| _ = open.join().unwrap().wait().unwrap());
+                party.wait().unwrap();
+                other.join();
+            },
+        );
+        both(
+            Once::open_named(NAME, &named()),
+            || Once::open(NAME),
+            |made, open| {
+                made.call_once(|has_died_before| assert!(!has_died_before))
+                    .unwrap();
+                assert!(open.is_done().unwrap());
+                open.call_once(|_| panic!("twice")).unwrap();
             },
         );
         assert_eq!(
@@ -687,4 +709,147 @@ fn who_waits_for_a_change_has_a_deadline_and_learns_of_deaths() {
         sleepers.into_iter().for_each(Peer::join);
         drop(mutex.lock().unwrap());
     });
+}
+
+#[test]
+fn a_barrier_has_one_leader_and_tells_of_deaths() {
+    isolated!(|| {
+        const GENERATIONS: u32 = 50;
+        let leaders = Mutex::create(0_u32).unwrap();
+        let barrier = Barrier::create(3).unwrap();
+        let pass = || {
+            let mut party = barrier.join().unwrap();
+            for _ in 0..GENERATIONS {
+                if party.wait().unwrap() {
+                    leaders
+                        .lock()
+                        .unwrap()
+                        .update(|leaders| *leaders += 1)
+                        .unwrap();
+                }
+            }
+        };
+        let others = [peer(pass), peer(pass)];
+        pass();
+        others.into_iter().for_each(Peer::join);
+        assert_eq!(leaders.lock().unwrap().get().unwrap(), GENERATIONS);
+
+        let mut party = barrier.join().unwrap();
+        let timed_out = party.wait_deadline(SOON).unwrap_err();
+        assert_eq!(timed_out.kind(), ErrorKind::TimedOut);
+        peer(|| {
+            let error = inner(party.wait().unwrap_err());
+            assert_eq!(error, (ErrorKind::Other, Error::Forked));
+        })
+        .join();
+        let dies = holder(|| barrier.join().unwrap());
+        let waits = peer(|| {
+            let mut party = barrier.join().unwrap();
+            let full = barrier.join().unwrap_err();
+            assert_eq!(full.kind(), ErrorKind::WouldBlock);
+            let error = inner(party.wait().unwrap_err());
+            assert_eq!(error, (ErrorKind::ConnectionReset, Error::PeerDead));
+        });
+        until_asleep(waits.pid());
+        dies.kill();
+        waits.join();
+
+        for parties in [0, PARTIES_MAX + 1] {
+            let barrier = Barrier::create(parties).unwrap();
+            let error = inner(barrier.join().unwrap_err());
+            assert_eq!(error, (ErrorKind::InvalidData, Error::Corrupt));
+        }
+    });
+}
+
+#[test]
+fn what_is_done_once_is_done_by_the_next_one_if_it_fails() {
+    isolated!(|| {
+        let once = Once::create().unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            once.call_once(|_| panic!("on purpose"))
+        }));
+        assert!(panicked.is_err());
+        assert!(!once.is_done().unwrap());
+
+        let dies = holder(|| match once.try_begin().unwrap() {
+            Begin::First(initialiser) => {
+                assert!(!initialiser.has_died_before());
+                initialiser
+            }
+            Begin::Done => panic!("nobody did it"),
+        });
+        assert_eq!(once.try_begin().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(
+            once.begin_deadline(SOON).unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
+        let waits = peer(|| {
+            let mut has_died = false;
+            once.call_once(|has_died_before| has_died = has_died_before)
+                .unwrap();
+            assert!(has_died);
+        });
+        until_asleep(waits.pid());
+        dies.kill();
+        waits.join();
+        assert!(once.is_done().unwrap());
+    });
+}
+
+#[test]
+fn whoever_is_killed_at_any_moment_leaves_a_value_that_somebody_set() {
+    isolated!(|| {
+        const ROUNDS: u64 = 200;
+        let mutex = Mutex::create([0_u64; 100]).unwrap();
+        let lock = RwLock::create([0_u64; 100]).unwrap();
+        let next = |value: &mut [u64; 100]| *value = value.map(|number| number + 1);
+        let mut deaths = 0;
+        let mut last = 0;
+        for round in 0..ROUNDS {
+            let dies = peer(|| {
+                loop {
+                    mutex.lock().unwrap().update(next).unwrap();
+                    lock.write().unwrap().update(next).unwrap();
+                    let seen = lock.read().unwrap().get().unwrap();
+                    assert!(seen.iter().all(|number| *number == seen[0]));
+                }
+            });
+            // At another place each time.
+            let started = mutex_value(&mutex);
+            eventually("it has begun", || mutex_value(&mutex) > started);
+            thread::sleep(Duration::from_micros(round % 50));
+            dies.kill();
+
+            let guard = match mutex.lock() {
+                Ok(guard) => guard,
+                Err(LockError::OwnerDied(guard)) => {
+                    deaths += 1;
+                    guard.mark_consistent()
+                }
+                Err(LockError::Failed(error)) => panic!("{error}"),
+            };
+            let seen = guard.get().unwrap();
+            assert!(seen.iter().all(|number| *number == seen[0]) && seen[0] > last);
+            last = seen[0];
+            drop(guard);
+            let guard = match lock.write() {
+                Ok(guard) => guard,
+                Err(LockError::OwnerDied(guard)) => {
+                    deaths += 1;
+                    guard.mark_consistent()
+                }
+                Err(LockError::Failed(error)) => panic!("{error}"),
+            };
+            let seen = guard.get().unwrap();
+            assert!(seen.iter().all(|number| *number == seen[0]));
+            drop(guard);
+        }
+        assert!(deaths > 0, "nobody was killed while it had a lock");
+    });
+}
+
+fn mutex_value(mutex: &Mutex<[u64; 100]>) -> u64 {
+    let [value, ..] = mutex.lock().unwrap().get().unwrap();
+    value
 }
