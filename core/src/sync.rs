@@ -410,6 +410,7 @@ mod model {
     use self::std::sync::Arc;
     use self::std::vec::Vec;
     use core::cell::Cell;
+    use core::mem;
     use core::ptr::NonNull;
     use core::time::Duration;
 
@@ -890,7 +891,9 @@ mod model {
             let holder = holder(&header.consumers, slot);
             take_turn(&header.head.turn, holder, &header.consumers);
             if has_taken {
-                let at = header.head.second.load(Ordering::Relaxed);
+                let head = header.head.position.load(Ordering::Relaxed);
+                let second = header.head.second.load(Ordering::Relaxed);
+                let at = if second > head { second } else { head };
                 let word = self.0.cells.word(at);
                 let message = record::decode(word.load(Ordering::Relaxed), u64::MAX);
                 if let Some((State::Committed, len)) = message {
