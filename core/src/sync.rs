@@ -423,7 +423,7 @@ mod model {
     pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
-    const DEAD: u64 = 3;
+    const DEAD: u64 = 2;
 
     pub(crate) fn is_alive(identity: u64) -> bool {
         let is_alive = pid_of(identity) != 0;
