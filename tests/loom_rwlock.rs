@@ -144,7 +144,7 @@ fn three_writers_none_of_whom_sleeps_for_ever() {
 #[test]
 fn who_finds_all_slots_taken_waits_for_one() {
     model(
-        Some(2),
+        Some(1),
         |shared| drop(shared.read(1)),
         [
             |shared| drop(shared.read(2)),
