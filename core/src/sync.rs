@@ -95,6 +95,20 @@ mod real {
         let _ = Futex::shared(word).wake(1);
     }
 
+    /// Wakes so many who sleep on the word, and says how many that were.
+    pub(crate) fn wake_some(word: &Word, count: u32) -> usize {
+        // The memory is mapped, and no lock of the kernel's lives there.
+        Futex::shared(word).wake(count).unwrap_or(0)
+    }
+
+    /// If the word is `expected`, lets all who sleep on it sleep on at `to`.
+    pub(crate) fn requeue(word: &Word, expected: u32, to: &Word) -> Result<(), Errno> {
+        let to = Futex::shared(to);
+        Futex::shared(word)
+            .requeue(expected, 0, u32::MAX, to)
+            .map(drop)
+    }
+
     /// Locks a word of which the kernel is the one who knows who waits (`FUTEX_LOCK_PI2`).
     pub(crate) fn lock_pi(word: &Word, deadline: Option<Deadline>) -> Result<(), Errno> {
         loop {
@@ -180,6 +194,9 @@ mod real {
         // Fibonacci hashing: stacks are at regular distances.
         (place as u32).wrapping_mul(0x9e37_79b9) as usize >> 27
     }
+
+    /// How many parties a barrier may have.
+    pub(crate) const PARTIES: usize = 64;
 
     /// An array of values that are all made in the same way.
     macro_rules! array {
@@ -389,10 +406,10 @@ mod real {
 mod model {
     extern crate std;
 
+    use self::std::collections::VecDeque;
     use self::std::sync::Arc;
     use self::std::vec::Vec;
     use core::cell::Cell;
-    use core::mem;
     use core::ptr::NonNull;
     use core::time::Duration;
 
@@ -423,7 +440,7 @@ mod model {
     pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
-    const DEAD: u64 = 2;
+    pub(crate) const DEAD: u64 = 3;
 
     pub(crate) fn is_alive(identity: u64) -> bool {
         let is_alive = pid_of(identity) != 0;
@@ -447,6 +464,8 @@ mod model {
         HeavyFenceRefused,
         /// The kernel registers nobody for heavy fences, which an algorithm learns too.
         NoRegistration,
+        /// Nobody is woken.
+        NoWake,
     }
 
     std::thread_local! {
@@ -475,19 +494,65 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Word {
         value: AtomicU32,
-        /// How many sleep.
-        sleepers: Mutex<usize>,
-        woken: Condvar,
+        queue: Mutex<Queue>,
+    }
+
+    /// Who sleeps, the first one first.
+    #[derive(Debug, Default)]
+    struct Queue {
+        sleepers: VecDeque<Arc<Condvar>>,
+        /// Somebody has died, so no sleep is for ever: see [`die_beside`].
+        has_died: bool,
+    }
+
+    impl Queue {
+        fn wake(&mut self, count: usize) -> usize {
+            if has(Fault::NoWake) {
+                return 0;
+            }
+            let count = self.sleepers.len().min(count);
+            for sleeper in self.sleepers.drain(..count) {
+                sleeper.notify_one();
+            }
+            count
+        }
     }
 
     impl Word {
         pub(crate) fn new(value: u32) -> Self {
             Self {
                 value: AtomicU32::new(value),
-                sleepers: Mutex::new(0),
-                woken: Condvar::new(),
+                queue: Mutex::new(Queue::default()),
             }
         }
+
+        /// Sleeps until it is woken.
+        fn sleep(&self, expected: u32) {
+            let mut queue = self.queue.lock().unwrap();
+            if queue.has_died {
+                drop(queue);
+                loom::thread::yield_now();
+            } else if self.load(Ordering::Relaxed) == expected {
+                let woken = Arc::new(Condvar::new());
+                queue.sleepers.push_back(woken.clone());
+                drop(woken.wait(queue).unwrap());
+            } else {
+                drop(queue);
+                // Else the caller might look at an older value again and again.
+                loom::thread::yield_now();
+            }
+        }
+
+        fn wake(&self, count: usize) -> usize {
+            self.queue.lock().unwrap().wake(count)
+        }
+    }
+
+    /// Somebody dies, whom those who sleep on the word look for from time to time.
+    pub(crate) fn die_beside(word: &Word) {
+        let mut queue = word.queue.lock().unwrap();
+        queue.has_died = true;
+        queue.wake(usize::MAX);
     }
 
     impl core::ops::Deref for Word {
@@ -501,14 +566,10 @@ mod model {
     /// A nap ends by itself; another sleep when it is woken, also by a death, of which a real sleeper
     /// learns when its time is up. So it always says that it is.
     pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
-        if at_most <= NAP || expected & DIED != 0 {
+        if at_most <= NAP {
             loom::thread::yield_now();
-            return Err(Errno::TIMEDOUT);
-        }
-        let mut sleepers = word.sleepers.lock().unwrap();
-        if word.load(Ordering::Relaxed) == expected {
-            *sleepers += 1;
-            drop(word.woken.wait(sleepers).unwrap());
+        } else {
+            word.sleep(expected);
         }
         Err(Errno::TIMEDOUT)
     }
@@ -518,18 +579,26 @@ mod model {
         expected: u32,
         _: Option<Deadline>,
     ) -> Result<(), Errno> {
-        let mut sleepers = word.sleepers.lock().unwrap();
-        if word.load(Ordering::Relaxed) == expected {
-            *sleepers += 1;
-            drop(word.woken.wait(sleepers).unwrap());
-        }
+        word.sleep(expected);
         Ok(())
     }
 
     pub(crate) fn wake_one(word: &Word) {
-        let mut sleepers = word.sleepers.lock().unwrap();
-        *sleepers = sleepers.saturating_sub(1);
-        word.woken.notify_one();
+        word.wake(1);
+    }
+
+    pub(crate) fn wake_some(word: &Word, count: u32) -> usize {
+        word.wake(count as usize)
+    }
+
+    pub(crate) fn requeue(word: &Word, expected: u32, to: &Word) -> Result<(), Errno> {
+        let mut from = word.queue.lock().unwrap();
+        if word.load(Ordering::Relaxed) != expected {
+            return Err(Errno::AGAIN);
+        }
+        let mut to = to.queue.lock().unwrap();
+        to.sleepers.append(&mut from.sleepers);
+        Ok(())
     }
 
     /// The kernel's own locks are not modelled.
@@ -678,9 +747,7 @@ mod model {
     const NAP: Duration = Duration::from_millis(10);
 
     pub(crate) fn wake(word: &Word) -> usize {
-        let mut sleepers = word.sleepers.lock().unwrap();
-        word.woken.notify_all();
-        mem::take(&mut sleepers)
+        word.wake(usize::MAX)
     }
 
     pub(crate) fn register() -> bool {
@@ -715,6 +782,8 @@ mod model {
     pub(crate) fn spread() -> usize {
         0
     }
+
+    pub(crate) const PARTIES: usize = 3;
 
     macro_rules! array {
         ($value:expr; $len:expr) => {
@@ -873,8 +942,7 @@ mod model {
         side.slots[slot].store(DEAD, Ordering::Release);
         // As in `tell`.
         for bell in [&side.bell.0, &other.bell.0] {
-            bell.fetch_or(DIED, Ordering::Release);
-            wake(bell);
+            die_beside(bell);
         }
     }
 

@@ -8,6 +8,11 @@
 //! | to | use | when the one who holds it is killed |
 //! |---|---|---|
 //! | guard data, and learn who broke it | [`mutex`] | the kernel says so at once: the next one gets it with `OwnerDied` |
+//! | wait until data that a mutex guards have changed | [`condvar`] | nobody holds it; a notification is not lost by a death |
+//! | say that something has happened | [`event`] | nobody holds it |
+//! | initialise once | [`once`] | the next one does it, and is told |
+//! | go on when all are there | [`barrier`] | within 100 ms: all who wait get [`Error::PeerDead`] |
+//! | hand out units, or count what has happened | [`semaphore`] | its units are gone; nobody is held up by that |
 //! | share a lock with C programs | [`pthread`] | the same |
 //! | let many read what few change | [`rwlock`] | within 100 ms: a reader is forgotten; after a writer the next one gets it with `OwnerDied` |
 //! | guard what takes nanoseconds | [`spin`] | within 100 ms: all who come get [`Error::PeerDead`] |
@@ -23,18 +28,25 @@
 //! exception, the links of a [`mutex`], which are the reason for its placement in two pages.
 
 use core::fmt;
+use core::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
-use crate::sync::{AtomicU32, Ordering, const_fn};
+use crate::sync::{AtomicU32, Ordering, Word, const_fn, left, sleep};
 
+pub mod barrier;
 pub(crate) mod bell;
+pub mod condvar;
+pub mod event;
 pub mod mutex;
+pub mod once;
 mod process;
 pub mod pthread;
 pub mod rwlock;
+pub mod semaphore;
 pub mod spin;
 
 pub use process::Process;
@@ -139,6 +151,24 @@ impl fmt::Display for AttachError {
 
 impl core::error::Error for AttachError {}
 
+/// A sleeper looks again after so long, twice in the promised 100 ms: it may be that somebody died who
+/// was to wake it.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Sleeps while the word is `expected`, for a while at most, and not beyond the deadline. To be called
+/// in a loop, for it ends for any reason. Whether nobody woke it, so that it is time to look for the dead.
+fn sleep_a_while(word: &Word, expected: u32, deadline: Option<Deadline>) -> Result<bool, Error> {
+    let at_most = left(deadline, LOOK);
+    if at_most.is_zero() {
+        return Err(Error::TimedOut);
+    }
+    match sleep(word, expected, at_most) {
+        Ok(()) | Err(Errno::INTR) => Ok(false),
+        Err(Errno::TIMEDOUT) => Ok(true),
+        Err(error) => Err(Error::System(error)),
+    }
+}
+
 /// A lock's words, as they are in memory.
 ///
 /// # Safety
@@ -202,14 +232,20 @@ impl Magic {
     }
 
     /// Writes that of a new lock.
-    #[allow(dead_code)]
     pub(crate) fn write(&self, kind: Kind) {
         // Release: who attaches finds all words of the lock.
         self.0.store(Self::word(kind), Ordering::Release);
     }
 
+    /// Writes that of a lock for which zeros are a new one, if they are there.
+    pub(crate) fn write_over_zero(&self, kind: Kind) {
+        // Release, Acquire: as in `write` and `check`. Whatever else is there is left to `check`.
+        let _ = self
+            .0
+            .compare_exchange(0, Self::word(kind), Ordering::Release, Ordering::Relaxed);
+    }
+
     /// Whether the lock is of this kind and version.
-    #[allow(dead_code)]
     pub(crate) fn check(&self, kind: Kind) -> Result<(), AttachError> {
         let expected = Self::word(kind);
         // Acquire: of `write`.

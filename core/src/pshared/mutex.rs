@@ -63,7 +63,9 @@ use core::mem;
 use core::ptr;
 use core::time::Duration;
 
+use linux_raw_sys::general::HUGETLBFS_MAGIC;
 use rustix::fd::AsFd;
+use rustix::fs::fstatfs;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
@@ -73,7 +75,8 @@ use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{
     AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, earlier, has_passed,
-    is_thread, layout, left, lock_pi, sleep, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
+    is_thread, layout, left, lock_pi, requeue, sleep, sleep_until, spin, try_lock_pi, unlock_pi,
+    wake_one,
 };
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -175,6 +178,29 @@ const PAUSE: u32 = 16;
 enum How {
     Try,
     Wait(Option<Deadline>),
+    /// Waits like one who has slept: others may sleep on the word, of whom nobody but this one knows.
+    Requeued,
+}
+
+impl How {
+    /// The bit for those others.
+    #[inline(always)]
+    fn others(self) -> u32 {
+        match self {
+            Self::Requeued => WAITERS,
+            Self::Try | Self::Wait(_) => 0,
+        }
+    }
+
+    /// How long to wait; [`Error::Busy`] if not at all.
+    #[inline(always)]
+    fn deadline(self) -> Result<Option<Deadline>, Error> {
+        match self {
+            Self::Try => Err(Error::Busy),
+            Self::Wait(deadline) => Ok(deadline),
+            Self::Requeued => Ok(None),
+        }
+    }
 }
 
 /// Why a mutex was not simply locked.
@@ -449,9 +475,10 @@ impl Mutex {
         let node = self.node(place);
         thread.begin(node);
         // (L1) Acquire: what the last owner did is visible. Relaxed on failure: nothing is done then.
-        let taken =
-            self.lock
-                .compare_exchange(0, thread.id(), Ordering::Acquire, Ordering::Relaxed);
+        let mine = thread.id() | how.others();
+        let taken = self
+            .lock
+            .compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed);
         // Relaxed: the lock word orders it, and all that follows.
         match taken {
             Ok(_) if self.owner.load(Ordering::Relaxed) != NOT_RECOVERABLE => {
@@ -541,8 +568,8 @@ impl Mutex {
             }
             match how {
                 How::Try => return Err(Error::Busy),
-                How::Wait(_) if attributes.is(Kind::ErrorCheck) => return Err(Error::Deadlock),
-                How::Wait(_) => {}
+                _ if attributes.is(Kind::ErrorCheck) => return Err(Error::Deadlock),
+                _ => {}
             }
         }
         if attributes.inherits() {
@@ -553,7 +580,7 @@ impl Mutex {
 
     fn wait(&self, mut seen: u32, thread: Thread, how: How) -> Result<Got, Error> {
         // Who has slept does not know whether others do.
-        let mut others = 0;
+        let mut others = how.others();
         let mut spins = SPINS;
         let mut pause = 1;
         loop {
@@ -572,9 +599,7 @@ impl Mutex {
                 }
                 continue;
             }
-            let How::Wait(deadline) = how else {
-                return Err(Error::Busy);
-            };
+            let deadline = how.deadline()?;
             if spins > 0 {
                 spins -= 1;
                 for _ in 0..pause {
@@ -614,7 +639,7 @@ impl Mutex {
         match how {
             How::Try if !try_lock_pi(&self.lock)? => return Err(Error::Busy),
             How::Try => {}
-            How::Wait(deadline) => lock_pi(&self.lock, deadline)?,
+            _ => lock_pi(&self.lock, how.deadline()?)?,
         }
         // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
         // It has no model: loom cannot see it.
@@ -681,12 +706,16 @@ impl Mutex {
         }
         self.unlock(thread, attributes, owner);
         if attributes.is_split() {
-            let claim = ptr::from_ref(self).addr() + size_of::<Self>();
-            // SAFETY: Only the mutexes of a `Split` have the bit, and a claim behind them, in a mapping
-            // whose addresses it exposed.
-            let claim = unsafe { &*ptr::with_exposed_provenance::<Claim>(claim) };
-            claim.release();
+            self.claim().release();
         }
+    }
+
+    /// That of the mutex of a `Split`, for a guard with its bit.
+    fn claim(&self) -> &Claim {
+        let claim = ptr::from_ref(self).addr() + size_of::<Self>();
+        // SAFETY: Only the guards of a `Split` have the bit, and its mutex a claim behind it, in a mapping
+        // whose addresses it exposed.
+        unsafe { &*ptr::with_exposed_provenance::<Claim>(claim) }
     }
 }
 
@@ -720,6 +749,45 @@ impl<'a> Guard<'a> {
     #[inline]
     pub fn mutex(&self) -> &'a Mutex {
         self.mutex
+    }
+
+    /// Unlocks while `wait` runs, and locks again. It says whether this thread may have been woken in
+    /// place of others who were [moved](Guard::move_sleepers) to the lock word.
+    pub(crate) fn suspend(self, wait: impl FnOnce() -> bool) -> Result<Guard<'a>, LockError<'a>> {
+        let (mutex, thread, attributes) = (self.mutex, self.thread, self.attributes);
+        if thread.is_forked() {
+            return Err(Error::Forked.into());
+        }
+        // Relaxed: of this thread.
+        if attributes.is(Kind::Recursive) && mutex.count.load(Ordering::Relaxed) > 1 {
+            return Err(Error::Deadlock.into());
+        }
+        drop(self);
+        let how = match wait() {
+            true => How::Requeued,
+            false => How::Wait(None),
+        };
+        if attributes.is_split() {
+            let claim = mutex.claim();
+            return (SplitMutex {
+                mutex,
+                claim,
+                attributes,
+            })
+            .acquire(thread, how);
+        }
+        mutex.acquire(thread, attributes, how)
+    }
+
+    /// Lets those who sleep on a word, if that is `expected`, sleep on until the mutex is free, one after
+    /// the other; whether it could be done.
+    pub(crate) fn move_sleepers(&self, word: &Word, expected: u32) -> bool {
+        if self.thread.is_forked() || self.attributes.inherits() {
+            return false;
+        }
+        // Relaxed: (U1) of this thread sees it.
+        self.mutex.lock.fetch_or(WAITERS, Ordering::Relaxed);
+        requeue(word, expected, &self.mutex.lock).is_ok()
     }
 }
 
@@ -819,12 +887,19 @@ impl Split {
     /// How many bytes of a mutex are shared.
     pub const SHARED: usize = mem::offset_of!(Mutex, _links);
 
+    /// How long a file is that has so many bytes before the mutex: whole pages.
+    pub fn len(bytes: usize) -> Option<usize> {
+        bytes
+            .checked_add(Self::SHARED)?
+            .checked_next_multiple_of(rustix::param::page_size())
+    }
+
     /// Maps the first `len` bytes of a file: whole pages. A peer that can truncate the file can kill us
     /// with `SIGBUS`: seal it ([`memfd`](crate::memfd)).
     ///
     /// # Errors
     ///
-    /// - `INVAL`: `len` is 0, or no multiple of the page's size.
+    /// - `INVAL`: `len` is 0, or no multiple of the page's size; or the file is of huge pages.
     /// - `NOMEM`, `ACCESS`, `NODEV`, `AGAIN`: as of mmap(2).
     ///
     /// # References
@@ -832,7 +907,9 @@ impl Split {
     /// - [mmap(2)](https://man7.org/linux/man-pages/man2/mmap.2.html)
     pub fn map(file: impl AsFd, len: usize) -> Result<Self, Errno> {
         let page = rustix::param::page_size();
-        if len == 0 || len % page != 0 {
+        // Of huge pages the kernel would map more than was asked for, over what is behind it.
+        let is_huge = u32::try_from(fstatfs(&file)?.f_type) == Ok(HUGETLBFS_MAGIC);
+        if len == 0 || len % page != 0 || is_huge {
             return Err(Errno::INVAL);
         }
         let all = len.checked_add(page).ok_or(Errno::NOMEM)?;
@@ -1011,9 +1088,7 @@ impl Claim {
                 }
                 continue;
             }
-            let How::Wait(deadline) = how else {
-                return Err(Error::Busy);
-            };
+            let deadline = how.deadline()?;
             if seen & OWNER == thread.id() {
                 return Err(Error::Deadlock);
             }

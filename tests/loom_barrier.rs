@@ -1,0 +1,212 @@
+//! Models of the barrier: every interleaving, every permitted value.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_barrier`
+#![cfg(loom)]
+
+use linipc_core::pshared::barrier::{Barrier, Party};
+use linipc_core::pshared::{Error, Process};
+use linipc_core::sync::{Fault, with};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+/// How often a thread is interrupted where it need not be, in models that are too large for all.
+const SOME: Option<usize> = Some(2);
+const ALL: Option<usize> = None;
+
+/// What each party does before it waits: who looks at it before all are there fails the model.
+struct Shared {
+    barrier: Barrier,
+    done: [UnsafeCell<u32>; 3],
+    has_joined: AtomicBool,
+}
+
+// SAFETY: The model finds out.
+unsafe impl Send for Shared {}
+// SAFETY: As for `Send`.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn join(&self, process: u32) -> Party<'_> {
+        self.barrier.join(Process::new(process)).unwrap()
+    }
+
+    fn work(&self, party: usize) {
+        // SAFETY: The model fails if another one is there.
+        self.done[party].with_mut(|done| unsafe { *done += 1 });
+    }
+
+    fn done(&self, party: usize) -> u32 {
+        // SAFETY: As in `work`.
+        self.done[party].with(|done| unsafe { *done })
+    }
+}
+
+fn model(
+    parties: u32,
+    preemptions: Option<usize>,
+    body: impl Fn(Arc<Shared>) + Sync + Send + 'static,
+) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        body(Arc::new(Shared {
+            barrier: Barrier::new(parties),
+            done: [(); 3].map(|()| UnsafeCell::new(0)),
+            has_joined: AtomicBool::new(false),
+        }));
+    });
+}
+
+fn spawn<T: 'static>(
+    shared: &Arc<Shared>,
+    body: impl Fn(&Shared) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let shared = shared.clone();
+    thread::spawn(move || body(&shared))
+}
+
+fn two_wait() {
+    model(2, ALL, |shared| {
+        let other = spawn(&shared, |shared| {
+            let mut party = shared.join(1);
+            shared.work(0);
+            let is_leader = party.wait().unwrap();
+            assert_eq!((shared.done(0), shared.done(1)), (1, 1));
+            is_leader
+        });
+        let mut party = shared.join(2);
+        shared.work(1);
+        let is_leader = party.wait().unwrap();
+        assert_eq!((shared.done(0), shared.done(1)), (1, 1));
+        assert_ne!(is_leader, other.join().unwrap());
+    });
+}
+
+#[test]
+fn each_sees_what_the_other_did() {
+    two_wait();
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_wake_who_waits_sleeps_for_ever() {
+    with(Fault::NoWake, two_wait);
+}
+
+#[test]
+fn a_generation_follows_another() {
+    model(2, Some(3), |shared| {
+        let other = spawn(&shared, |shared| {
+            let mut party = shared.join(1);
+            for generation in 1..=2 {
+                shared.work(0);
+                party.wait().unwrap();
+                assert_eq!((shared.done(0), shared.done(1)), (generation, generation));
+                party.wait().unwrap();
+            }
+        });
+        let mut party = shared.join(2);
+        for generation in 1..=2 {
+            shared.work(1);
+            party.wait().unwrap();
+            assert_eq!((shared.done(0), shared.done(1)), (generation, generation));
+            party.wait().unwrap();
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn of_three_one_is_the_leader() {
+    model(3, SOME, |shared| {
+        let others = [0, 1].map(|at| {
+            spawn(&shared, move |shared| {
+                let mut party = shared.join(1 + at as u32);
+                shared.work(at);
+                let is_leader = party.wait().unwrap();
+                assert_eq!([0, 1, 2].map(|at| shared.done(at)), [1; 3]);
+                u32::from(is_leader)
+            })
+        });
+        let mut party = shared.join(3);
+        shared.work(2);
+        let mut leaders = u32::from(party.wait().unwrap());
+        assert_eq!([0, 1, 2].map(|at| shared.done(at)), [1; 3]);
+        for other in others {
+            leaders += other.join().unwrap();
+        }
+        assert_eq!(leaders, 1);
+    });
+}
+
+#[test]
+fn who_waits_for_a_dead_one_is_told_and_waits_for_its_successor() {
+    model(2, ALL, |shared| {
+        std::mem::forget(shared.join(1));
+        let dying = spawn(&shared, |shared| shared.barrier.kill(Process::new(1)));
+        let mut party = shared.join(2);
+        assert_eq!(party.wait(), Err(Error::PeerDead));
+        dying.join().unwrap();
+        let other = spawn(&shared, |shared| {
+            shared.join(3).wait().unwrap();
+        });
+        party.wait().unwrap();
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn one_who_dies_when_it_was_there_was_there() {
+    model(2, ALL, |shared| {
+        let dying = spawn(&shared, |shared| {
+            let party = shared.join(1);
+            shared.work(0);
+            party.die();
+        });
+        let mut party = shared.join(2);
+        party.wait().unwrap();
+        assert_eq!(shared.done(0), 1);
+        dying.join().unwrap();
+    });
+}
+
+#[test]
+fn a_successor_is_not_counted_beside_the_dead_one() {
+    model(3, SOME, |shared| {
+        let dead = shared.join(1);
+        let waits_until_complete = |shared: &Shared, mut party: Party<'_>| {
+            while let Err(error) = party.wait() {
+                assert_eq!(error, Error::PeerDead);
+            }
+            assert_eq!(shared.done(0), 1);
+        };
+        let mut party = shared.join(2);
+        let third = spawn(&shared, move |shared| {
+            waits_until_complete(shared, shared.join(3));
+        });
+        dead.die();
+        let successor = spawn(&shared, move |shared| {
+            let party = loop {
+                match shared.barrier.join(Process::new(4)) {
+                    Ok(party) => break party,
+                    Err(error) => assert_eq!(error, Error::Busy),
+                }
+                thread::yield_now();
+            };
+            shared.has_joined.store(true, Ordering::Release);
+            waits_until_complete(shared, party);
+        });
+        while !shared.has_joined.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        shared.work(0);
+        while let Err(error) = party.wait() {
+            assert_eq!(error, Error::PeerDead);
+        }
+        third.join().unwrap();
+        successor.join().unwrap();
+    });
+}
