@@ -420,7 +420,6 @@ mod model {
 
     use crate::futex::Deadline;
     use crate::map::Access;
-    use crate::pshared::bell::Bell;
     use crate::pshared::{mutex, rwlock, spin};
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
@@ -706,14 +705,15 @@ mod model {
     pub fn kill_reader(guard: rwlock::ReadGuard<'_>) {
         // The edge to `is_alive`.
         guard.slot.store(DEAD, Ordering::Release);
-        tell([&guard.lock.freed]);
+        die_beside(&guard.lock.freed.0);
         mem::forget(guard);
     }
 
     /// A writer dies.
     pub fn kill_writer(guard: rwlock::WriteGuard<'_>) {
         guard.lock.writer.store(DEAD, Ordering::Release);
-        tell([&guard.lock.readers, &guard.lock.writers]);
+        die_beside(&guard.lock.readers.0);
+        die_beside(&guard.lock.writers.0);
         mem::forget(guard);
     }
 
@@ -723,26 +723,16 @@ mod model {
         let _ = lock
             .writer
             .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
-        tell([&lock.readers, &lock.writers]);
+        die_beside(&lock.readers.0);
+        die_beside(&lock.writers.0);
     }
 
     /// The holder of a spin lock dies.
     pub fn kill_holder(guard: spin::Guard<'_>) {
         guard.lock.owner.store(DEAD, Ordering::Release);
-        tell([&guard.lock.bell]);
+        die_beside(&guard.lock.bell.0);
         mem::forget(guard);
     }
-
-    /// No sleep is for ever: the others look again.
-    fn tell<const N: usize>(bells: [&Bell; N]) {
-        for bell in bells {
-            bell.0.fetch_or(DIED, Ordering::Release);
-            wake(&bell.0);
-        }
-    }
-
-    /// A bit of the bell: somebody on the other side has died.
-    const DIED: u32 = 1 << 31;
 
     /// Up to so long it is a nap.
     const NAP: Duration = Duration::from_millis(10);
@@ -943,7 +933,6 @@ mod model {
     fn kill(side: &Side, slot: usize, other: &Side) {
         // The edge to `is_alive`.
         side.slots[slot].store(DEAD, Ordering::Release);
-        // As in `tell`.
         for bell in [&side.bell.0, &other.bell.0] {
             die_beside(bell);
         }
