@@ -293,3 +293,38 @@ fn what_is_not_robust_or_adaptive_is_refused() {
         }
     });
 }
+
+/// The owned mutex of the crate `linipc` is one in two pages, with a value before it.
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn the_owned_mutex_is_one_for_c() {
+    use linipc::pshared::LockError;
+    use linipc::pshared::mutex::MutexOptions;
+
+    isolated!(|| {
+        let program = native_c();
+        let (program, place) = (program.path(), PLACES[1]);
+        for kind in [Kind::Normal, Kind::Recursive] {
+            let mut named = OpenOptions::new();
+            let named = named.create_new(true).unlink_on_drop(true);
+            let mut options = MutexOptions::new();
+            let mutex = options.kind(kind).open_named("/mutex", 5_u64, named);
+            let mutex = mutex.unwrap();
+            let guard = mutex.lock().unwrap();
+            assert_eq!(c(program, &["try", place]), "EBUSY");
+            drop(guard);
+            assert_eq!(c(program, &["try", place]), "0");
+            let (child, locked) = holding(program, place);
+            assert_eq!(locked, "0");
+            assert!(matches!(mutex.try_lock(), Err(LockError::Failed(_))));
+            kill(child);
+            match mutex.lock() {
+                Err(LockError::OwnerDied(guard)) => drop(guard.mark_consistent()),
+                other => panic!("{other:?}"),
+            }
+            peer(|| std::mem::forget(mutex.lock().unwrap())).join();
+            assert_eq!(c(program, &["repair", place]), "EOWNERDEAD 0 0");
+            assert_eq!(mutex.lock().unwrap().get().unwrap(), 5);
+        }
+    });
+}

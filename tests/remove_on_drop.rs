@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use linipc::sysv::Key;
-use linipc::{fifo, posix, shared, socket, sysv};
+use linipc::{fifo, posix, pshared, shared, socket, sysv};
 
 mod support;
 use support::peer;
@@ -63,6 +63,10 @@ fn only_the_process_that_opened_it_unlinks_a_posix_object() {
         check("a semaphore", options.open(name).unwrap(), || {
             posix::sem::Semaphore::open(name).is_ok()
         });
+        let mut options = posix::shm::OpenOptions::new();
+        let options = options.create_new(true).unlink_on_drop(true);
+        let mutex = pshared::mutex::Mutex::open_named(name, 1_u8, options);
+        check("a mutex", mutex.unwrap(), || file.exists());
     });
 }
 

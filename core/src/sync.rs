@@ -7,7 +7,10 @@
 #[cfg(loom)]
 pub(crate) use model::*;
 #[cfg(loom)]
-pub use model::{Fault, Heap, Left, Process, Thread, kill_owner, with};
+pub use model::{
+    Fault, Heap, Left, Process, Thread, kill_asking_writer, kill_holder, kill_owner, kill_reader,
+    kill_writer, with,
+};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -136,7 +139,6 @@ mod real {
         futex::unlock_pi(word, futex::Flags::empty())
     }
 
-    #[allow(unused_imports, reason = "by those locks that know their holders")]
     pub(crate) use crate::pshared::Process;
     pub(crate) use crate::robust::{Node, Thread, is_thread};
 
@@ -168,6 +170,29 @@ mod real {
     pub(crate) fn heavy_fence() -> bool {
         fence(Ordering::SeqCst);
         membarrier(MembarrierCommand::GlobalExpedited).is_ok()
+    }
+
+    /// The fence behind an exchange: where an exchange is one itself, it only holds the compiler.
+    #[inline(always)]
+    pub(crate) fn fence_after_exchange() {
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// How many read a lock at the same time.
+    pub(crate) const READERS: usize = 32;
+
+    /// A number below [`READERS`] that is another one for most threads: of where the stack is.
+    #[inline(always)]
+    pub(crate) fn spread() -> usize {
+        let here = 0_u8;
+        // Calls of a thread that are not far from each other are in the same 16 KiB mostly.
+        let place = (&raw const here).addr() >> 14;
+        // Fibonacci hashing: stacks are at regular distances.
+        (place as u32).wrapping_mul(0x9e37_79b9) as usize >> 27
     }
 
     /// How many parties a barrier may have.
@@ -394,7 +419,8 @@ mod model {
 
     use crate::futex::Deadline;
     use crate::map::Access;
-    use crate::pshared::mutex;
+    use crate::pshared::bell::Bell;
+    use crate::pshared::{mutex, rwlock, spin};
     use crate::ring::end::Side;
     use crate::ring::identity::pid_of;
     use crate::ring::record::{self, Holder, State};
@@ -414,7 +440,7 @@ mod model {
     pub(crate) use loom::thread::yield_now as nap;
 
     /// The identity of the dead, whose process id is nobody's.
-    pub(crate) const DEAD: u64 = 2;
+    pub(crate) const DEAD: u64 = 3;
 
     pub(crate) fn is_alive(identity: u64) -> bool {
         let is_alive = pid_of(identity) != 0;
@@ -432,6 +458,8 @@ mod model {
         NoLightFence,
         /// The heavy fence does nothing.
         NoHeavyFence,
+        /// The fence behind an exchange does nothing.
+        NoExchangeFence,
         /// The kernel refuses the heavy fence, which an algorithm learns.
         HeavyFenceRefused,
         /// The kernel registers nobody for heavy fences, which an algorithm learns too.
@@ -673,6 +701,48 @@ mod model {
         }
     }
 
+    /// A reader dies.
+    pub fn kill_reader(guard: rwlock::ReadGuard<'_>) {
+        // The edge to `is_alive`.
+        guard.slot.store(DEAD, Ordering::Release);
+        tell([&guard.lock.freed]);
+        mem::forget(guard);
+    }
+
+    /// A writer dies.
+    pub fn kill_writer(guard: rwlock::WriteGuard<'_>) {
+        guard.lock.writer.store(DEAD, Ordering::Release);
+        tell([&guard.lock.readers, &guard.lock.writers]);
+        mem::forget(guard);
+    }
+
+    /// A writer dies before it has the lock, if it could come so far.
+    pub fn kill_asking_writer(lock: &rwlock::RwLock) {
+        let (from, to) = (0, DEAD);
+        let _ = lock
+            .writer
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+        tell([&lock.readers, &lock.writers]);
+    }
+
+    /// The holder of a spin lock dies.
+    pub fn kill_holder(guard: spin::Guard<'_>) {
+        guard.lock.owner.store(DEAD, Ordering::Release);
+        tell([&guard.lock.bell]);
+        mem::forget(guard);
+    }
+
+    /// No sleep is for ever: the others look again.
+    fn tell<const N: usize>(bells: [&Bell; N]) {
+        for bell in bells {
+            bell.0.fetch_or(DIED, Ordering::Release);
+            wake(&bell.0);
+        }
+    }
+
+    /// A bit of the bell: somebody on the other side has died.
+    const DIED: u32 = 1 << 31;
+
     /// Up to so long it is a nap.
     const NAP: Duration = Duration::from_millis(10);
 
@@ -699,6 +769,18 @@ mod model {
             fence(Ordering::SeqCst);
         }
         true
+    }
+
+    pub(crate) fn fence_after_exchange() {
+        if !has(Fault::NoExchangeFence) {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) const READERS: usize = 2;
+
+    pub(crate) fn spread() -> usize {
+        0
     }
 
     pub(crate) const PARTIES: usize = 3;
@@ -858,7 +940,7 @@ mod model {
     fn kill(side: &Side, slot: usize, other: &Side) {
         // The edge to `is_alive`.
         side.slots[slot].store(DEAD, Ordering::Release);
-        // No sleep is for ever: the others look again.
+        // As in `tell`.
         for bell in [&side.bell.0, &other.bell.0] {
             die_beside(bell);
         }

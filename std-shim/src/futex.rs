@@ -41,6 +41,14 @@ use crate::Deadline;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Until(Option<core::Deadline>);
 
+impl Until {
+    /// As core has it; `None` is never.
+    #[inline]
+    pub(crate) fn get(self) -> Option<core::Deadline> {
+        self.0
+    }
+}
+
 impl From<Deadline> for Until {
     #[inline]
     fn from(deadline: Deadline) -> Self {

@@ -25,6 +25,8 @@
 //! | [`lock`] | [`lock::Guard`] | unlocks; [`lock::Guard::unlock`] gives the file back |
 //! | | [`lock::Lease`] | gives the lease up |
 //! | [`shared`] | [`shared::Shared`] | closes, unmaps; unlinks if so opened |
+//! | [`pshared`] | a lock, such as [`pshared::mutex::Mutex`] | closes, unmaps; unlinks if so opened |
+//! | | a guard, such as [`pshared::mutex::Guard`] | unlocks |
 //! | [`ring`] | a producer or consumer, such as [`ring::spsc::Producer`] | leaves, which closes the ring for the other side; unmaps |
 //! | [`sysv`] | [`sysv::msg::Queue`], [`sysv::sem::Set`], [`sysv::shm::Segment`] | removes if so opened |
 //! | | [`sysv::shm::Attachment`] | detaches |
@@ -69,7 +71,7 @@
 //! # Features
 //!
 //! `zerocopy`: types with the traits of the crate zerocopy are plain values, in `shared::Zerocopy`, for
-//! [`shared`] and [`ring`].
+//! [`shared`], [`ring`] and [`pshared`].
 //!
 //! `cli`: the program `linipc`, whose `compare` sends a file through seventeen mechanisms. Nothing of it
 //! is in the library.
@@ -91,6 +93,7 @@ mod on_drop;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
+pub mod pshared;
 pub mod ring;
 pub mod shared;
 pub mod socket;

@@ -297,6 +297,41 @@ pub fn until_asleep(pid: i32) {
     });
 }
 
+/// From now on the kernel refuses membarrier(2) to this process, as old kernels and sandboxes do.
+pub fn refuse_membarrier() {
+    let instruction = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            libc::SYS_membarrier as u32,
+        ),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        ),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    rustix::thread::set_no_new_privs(true).unwrap();
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: The program is valid, and is copied.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+}
+
 static CAUGHT: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn count_signal(_: i32) {

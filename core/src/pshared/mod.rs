@@ -14,6 +14,12 @@
 //! | go on when all are there | [`barrier`] | within 100 ms: all who wait get [`Error::PeerDead`] |
 //! | hand out units, or count what has happened | [`semaphore`] | its units are gone; nobody is held up by that |
 //! | share a lock with C programs | [`pthread`] | the same |
+//! | let many read what few change | [`rwlock`] | within 100 ms: a reader is forgotten; after a writer the next one gets it with `OwnerDied` |
+//! | guard what takes nanoseconds | [`spin`] | within 100 ms: all who come get [`Error::PeerDead`] |
+//!
+//! Who takes one of the kernel's robust locks says which thread it is ([`robust`](crate::robust)); who
+//! takes another one, which process ([`Process`]): that is written down, and those who wait look whether
+//! it is alive.
 //!
 //! # Trust
 //!
@@ -32,13 +38,16 @@ use crate::shared::SharedBytes;
 use crate::sync::{AtomicU32, Ordering, Word, const_fn, left, sleep};
 
 pub mod barrier;
+pub(crate) mod bell;
 pub mod condvar;
 pub mod event;
 pub mod mutex;
 pub mod once;
 mod process;
 pub mod pthread;
+pub mod rwlock;
 pub mod semaphore;
+pub mod spin;
 
 pub use process::Process;
 

@@ -63,7 +63,9 @@ use core::mem;
 use core::ptr;
 use core::time::Duration;
 
+use linux_raw_sys::general::HUGETLBFS_MAGIC;
 use rustix::fd::AsFd;
+use rustix::fs::fstatfs;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
@@ -639,8 +641,8 @@ impl Mutex {
             How::Try => {}
             _ => lock_pi(&self.lock, how.deadline()?)?,
         }
-        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died. It has no model: loom
-        // cannot see it.
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
+        // It has no model: loom cannot see it.
         match self.lock.load(Ordering::Acquire) & OWNER_DIED {
             0 => Ok(Got::Free),
             _ => {
@@ -655,7 +657,7 @@ impl Mutex {
     #[inline(always)]
     fn release(&self, thread: Thread, attributes: Attributes) {
         if attributes.inherits() {
-            // (U1)
+            // (U1) In models nothing inherits: loom cannot see it.
             let free =
                 self.lock
                     .compare_exchange(thread.id(), 0, Ordering::Release, Ordering::Relaxed);
@@ -885,12 +887,19 @@ impl Split {
     /// How many bytes of a mutex are shared.
     pub const SHARED: usize = mem::offset_of!(Mutex, _links);
 
+    /// How long a file is that has so many bytes before the mutex: whole pages.
+    pub fn len(bytes: usize) -> Option<usize> {
+        bytes
+            .checked_add(Self::SHARED)?
+            .checked_next_multiple_of(rustix::param::page_size())
+    }
+
     /// Maps the first `len` bytes of a file: whole pages. A peer that can truncate the file can kill us
     /// with `SIGBUS`: seal it ([`memfd`](crate::memfd)).
     ///
     /// # Errors
     ///
-    /// - `INVAL`: `len` is 0, or no multiple of the page's size.
+    /// - `INVAL`: `len` is 0, or no multiple of the page's size; or the file is of huge pages.
     /// - `NOMEM`, `ACCESS`, `NODEV`, `AGAIN`: as of mmap(2).
     ///
     /// # References
@@ -898,7 +907,9 @@ impl Split {
     /// - [mmap(2)](https://man7.org/linux/man-pages/man2/mmap.2.html)
     pub fn map(file: impl AsFd, len: usize) -> Result<Self, Errno> {
         let page = rustix::param::page_size();
-        if len == 0 || len % page != 0 {
+        // Of huge pages the kernel would map more than was asked for, over what is behind it.
+        let is_huge = u32::try_from(fstatfs(&file)?.f_type) == Ok(HUGETLBFS_MAGIC);
+        if len == 0 || len % page != 0 || is_huge {
             return Err(Errno::INVAL);
         }
         let all = len.checked_add(page).ok_or(Errno::NOMEM)?;

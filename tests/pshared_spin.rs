@@ -1,0 +1,376 @@
+//! Spin locks between processes.
+
+#[path = "support/step.rs"]
+mod step;
+mod support;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use linipc_core::futex::{Clock, Deadline};
+use linipc_core::map::{Access, Region};
+use linipc_core::pshared::spin::SpinLock;
+use linipc_core::pshared::{AttachError, Error, Process};
+use step::Stage;
+use support::{PATIENCE, Peer, eventually, peer, until_asleep};
+
+fn memory() -> Region {
+    Region::anonymous(4096, Access::READ | Access::WRITE).unwrap()
+}
+
+fn make(memory: &Region) -> &SpinLock {
+    SpinLock::init(memory.bytes()).unwrap()
+}
+
+fn me() -> Process {
+    Process::current().unwrap()
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Clock::Monotonic, Duration::from_millis(20))
+}
+
+fn patiently() -> Deadline {
+    Deadline::after(Clock::Realtime, PATIENCE)
+}
+
+/// A process that has the lock, and does nothing.
+fn holder(lock: &SpinLock) -> Peer {
+    let peer = peer(|| {
+        let _guard = lock.lock(me()).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    eventually("the peer has it", || lock.try_lock(me()).is_err());
+    peer
+}
+
+/// A process that does something when what it waits for, asleep, is there.
+fn sleeper(body: impl FnOnce()) -> Peer {
+    let peer = peer(body);
+    until_asleep(peer.pid());
+    peer
+}
+
+#[test]
+fn locked_is_locked_for_others() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        for guard in [SpinLock::lock, SpinLock::try_lock] {
+            let guard = guard(lock, me()).unwrap();
+            assert!(std::ptr::eq(guard.lock(), lock));
+            peer(|| {
+                assert_eq!(lock.try_lock(me()).unwrap_err(), Error::Busy);
+                let late = lock.lock_deadline(me(), soon());
+                assert_eq!(late.unwrap_err(), Error::TimedOut);
+            })
+            .join();
+            drop(guard);
+            peer(|| drop(lock.lock_deadline(me(), soon()).unwrap())).join();
+        }
+    });
+}
+
+#[test]
+fn all_who_sleep_are_woken() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        let guard = lock.lock(me()).unwrap();
+        let gives_up = sleeper(|| {
+            let late = lock.lock_deadline(me(), soon());
+            assert_eq!(late.unwrap_err(), Error::TimedOut);
+        });
+        let sleepers = [0, 1, 2].map(|i| {
+            sleeper(move || {
+                drop(match i {
+                    0 => lock.lock_deadline(me(), patiently()).unwrap(),
+                    _ => lock.lock(me()).unwrap(),
+                })
+            })
+        });
+        gives_up.join();
+        drop(guard);
+        for sleeper in sleepers {
+            sleeper.join();
+        }
+    });
+}
+
+#[test]
+fn a_signal_does_not_end_the_wait() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        support::catch_signals();
+        let guard = lock.lock(me()).unwrap();
+        let waiting = peer(|| {
+            drop(lock.lock(me()).unwrap());
+            assert!(support::caught() > 0);
+        });
+        support::interrupt(&waiting);
+        until_asleep(waiting.pid());
+        drop(guard);
+        waiting.join();
+    });
+}
+
+#[test]
+fn a_dead_owner_is_told_to_all() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        let owner = holder(lock);
+        let sleepers = [0, 1, 2]
+            .map(|_| sleeper(|| assert_eq!(lock.lock(me()).unwrap_err(), Error::PeerDead)));
+        owner.kill();
+        for sleeper in sleepers {
+            sleeper.join();
+        }
+        assert_eq!(lock.try_lock(me()).unwrap_err(), Error::PeerDead);
+        assert_eq!(lock.lock(me()).unwrap_err(), Error::PeerDead);
+
+        // Who comes later finds it too, and nobody else.
+        holder(make(&memory)).kill();
+        assert_eq!(lock.try_lock(me()).unwrap_err(), Error::Busy);
+        let late = lock.lock_deadline(me(), patiently());
+        assert_eq!(late.unwrap_err(), Error::PeerDead);
+
+        // Who dies waiting is not missed.
+        let guard = make(&memory).lock(me()).unwrap();
+        sleeper(|| drop(lock.lock(me()))).kill();
+        let sleeper = sleeper(|| drop(lock.lock(me()).unwrap()));
+        drop(guard);
+        sleeper.join();
+    });
+}
+
+#[test]
+fn memory_for_one_and_memory_that_is_none() {
+    let memory = memory();
+    let bytes = memory.bytes();
+    let short = bytes.slice(0, 15).unwrap();
+    let odd = bytes.slice(4, 40).unwrap();
+    let read_only = Region::anonymous(4096, Access::READ).unwrap();
+    for call in [SpinLock::init, SpinLock::attach] {
+        let error = |bytes| call(bytes).err();
+        assert_eq!(error(short), Some(AttachError::TooSmall { needed: 16 }));
+        assert_eq!(error(odd), Some(AttachError::Unaligned { align: 8 }));
+        assert_eq!(error(read_only.bytes()), Some(AttachError::ReadOnly));
+    }
+    assert_eq!(SpinLock::attach(bytes).err(), Some(AttachError::NotFound));
+    let lock = make(&memory);
+    assert!(std::ptr::eq(lock, SpinLock::attach(bytes).unwrap()));
+    let magic = bytes.atomic_u32(0).unwrap();
+    assert_eq!(magic.load(Relaxed), 0x6c70_0701);
+    magic.fetch_add(1, Relaxed);
+    let (found, expected) = (2, 1);
+    assert_eq!(
+        SpinLock::attach(bytes).err(),
+        Some(AttachError::Version { found, expected })
+    );
+}
+
+#[test]
+fn a_child_has_no_use_for_its_parents_token_or_guard() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        let process = me();
+        let mut guard = Some(lock.lock(process).unwrap());
+        peer(|| {
+            assert_eq!(lock.lock(process).unwrap_err(), Error::Forked);
+            assert_eq!(lock.try_lock(process).unwrap_err(), Error::Forked);
+            // It unlocks nothing.
+            drop(guard.take());
+            assert_eq!(lock.try_lock(me()).unwrap_err(), Error::Busy);
+        })
+        .join();
+        drop(guard);
+        peer(|| drop(lock.try_lock(me()).unwrap())).join();
+    });
+}
+
+#[test]
+fn threads_and_processes_take_turns_also_without_membarrier() {
+    isolated!(|| {
+        static LOCK: SpinLock = SpinLock::new();
+        let memory = memory();
+        let lock = make(&memory);
+        let count = memory.bytes().atomic_u32(64).unwrap();
+        let work = |lock: &SpinLock, turns: u32| {
+            for turn in 0..turns {
+                let _guard = lock.lock(me()).unwrap();
+                count.store(count.load(Relaxed) + 1, Relaxed);
+                if turn % 64 == 0 {
+                    // Others fall asleep.
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            }
+        };
+        let peers = [0, 1, 2].map(|i| {
+            peer(move || {
+                if i > 0 {
+                    support::refuse_membarrier();
+                }
+                work(lock, 5_000);
+            })
+        });
+        for peer in peers {
+            peer.join();
+        }
+        assert_eq!(count.load(Relaxed), 15_000);
+        std::thread::scope(|threads| {
+            for _ in 0..3 {
+                threads.spawn(|| work(&LOCK, 5_000));
+            }
+        });
+        assert_eq!(count.load(Relaxed), 30_000);
+    });
+}
+
+#[test]
+fn killed_at_every_step() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        let word = |i: usize| memory.bytes().atomic_u32(64 * i).unwrap();
+        let (before, after) = (word(1), word(2));
+        let mut stage = Stage::new();
+        let child = |stage: &Stage| {
+            peer(|| {
+                let process = me();
+                drop(lock.lock(process).unwrap());
+                stage.begin();
+                let guard = lock.lock(process).unwrap();
+                before.store(before.load(Relaxed) + 1, Relaxed);
+                after.store(after.load(Relaxed) + 1, Relaxed);
+                drop(guard);
+                stage.end();
+            })
+        };
+        let first = child(&stage);
+        stage.expect_begin(&first);
+        let plan = stage.plan(&memory, &first);
+        first.kill();
+        let mut deaths = 0;
+        for steps in plan {
+            stage = Stage::new();
+            let victim = child(&stage);
+            stage.expect_begin(&victim);
+            stage.steps(&victim, steps);
+            victim.kill();
+            match lock.lock_deadline(me(), patiently()) {
+                Ok(_guard) => assert_eq!(before.load(Relaxed), after.load(Relaxed)),
+                Err(error) => {
+                    assert_eq!(error, Error::PeerDead);
+                    deaths += 1;
+                    make(&memory);
+                    before.store(after.load(Relaxed), Relaxed);
+                }
+            }
+        }
+        assert!(deaths > 5, "{deaths}");
+    });
+}
+
+#[test]
+fn killed_at_any_moment_nobody_waits_for_ever() {
+    isolated!(|| {
+        const ROUNDS: usize = 300;
+        let memory = memory();
+        let lock = make(&memory);
+        let word = |i: usize| memory.bytes().atomic_u32(64 * i).unwrap();
+        let (before, after, deaths) = (word(1), word(2), word(3));
+        let work = || {
+            let process = me();
+            loop {
+                match lock.lock(process) {
+                    Ok(_guard) => {
+                        assert_eq!(before.load(Relaxed), after.load(Relaxed));
+                        before.store(before.load(Relaxed) + 1, Relaxed);
+                        std::hint::spin_loop();
+                        after.store(after.load(Relaxed) + 1, Relaxed);
+                    }
+                    Err(error) => {
+                        assert_eq!(error, Error::PeerDead);
+                        break;
+                    }
+                }
+            }
+        };
+        for round in 0..ROUNDS {
+            make(&memory);
+            before.store(0, Relaxed);
+            after.store(0, Relaxed);
+            let [victim, one, two] = [(); 3].map(|()| peer(work));
+            eventually("somebody gets on", || after.load(Relaxed) > 100);
+            for _ in 0..round * 37 % 5_000 {
+                std::hint::spin_loop();
+            }
+            victim.kill();
+            match lock.lock_deadline(me(), patiently()) {
+                Ok(guard) => {
+                    assert_eq!(before.load(Relaxed), after.load(Relaxed));
+                    drop(guard);
+                    let seen = after.load(Relaxed);
+                    eventually("the others go on", || after.load(Relaxed) != seen);
+                    one.kill();
+                    two.kill();
+                }
+                Err(error) => {
+                    assert_eq!(error, Error::PeerDead);
+                    deaths.fetch_add(1, Relaxed);
+                    one.join();
+                    two.join();
+                }
+            }
+        }
+        assert!(deaths.load(Relaxed) > 0, "no kill has hit an owner");
+    });
+}
+
+#[test]
+fn garbage_does_no_harm() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        let owner = memory.bytes().atomic_u64(8).unwrap();
+        let guard = lock.lock(me()).unwrap();
+        let identity = owner.load(Relaxed);
+        drop(guard);
+        let call = || {
+            let soon = Deadline::after(Clock::Monotonic, Duration::from_millis(1));
+            drop(lock.lock_deadline(me(), soon));
+            drop(lock.try_lock(me()));
+        };
+        for garbage in [
+            1,
+            2,
+            3,
+            identity,
+            identity ^ 1,
+            identity ^ (1 << 63),
+            u64::MAX,
+        ] {
+            for bell in [0, 1, 2, u32::MAX - 1, u32::MAX] {
+                owner.store(garbage, Relaxed);
+                memory.bytes().atomic_u32(4).unwrap().store(bell, Relaxed);
+                call();
+            }
+        }
+        let scribbler = peer(|| {
+            for number in 0_u64.. {
+                let garbage = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let at = memory.bytes().atomic_u64(number as usize % 2 * 8).unwrap();
+                at.store(if number % 3 == 0 { 0 } else { garbage }, Relaxed);
+            }
+        });
+        for _ in 0..300 {
+            call();
+        }
+        scribbler.kill();
+    });
+}
