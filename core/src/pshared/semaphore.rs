@@ -242,6 +242,10 @@ impl Semaphore {
     ///
     /// [`Error::Overflow`]: the value would be above [`VALUE_MAX`]. Nothing is added.
     pub fn post_many(&self, count: u32) -> Result<(), Error> {
+        // It would take the bit away and wake nobody.
+        if count == 0 {
+            return Ok(());
+        }
         // Relaxed: the exchange looks again.
         let mut seen = self.value.load(Ordering::Relaxed);
         loop {
