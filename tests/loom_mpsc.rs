@@ -475,3 +475,27 @@ fn where_nobody_is_registered_nobody_is_alone() {
         });
     });
 }
+
+#[test]
+fn who_is_refused_the_heavy_fence_enters_when_who_was_alone_has_left() {
+    alone(|heap, mut one, _consumer| {
+        drop(Producer::attach(heap.clone()).unwrap());
+        push(&mut one, [1]);
+        drop(one);
+        with(Fault::HeavyFenceRefused, || {
+            assert!(Producer::attach(heap.clone()).is_ok());
+        });
+    });
+}
+
+#[test]
+fn who_is_refused_the_heavy_fence_enters_when_who_was_alone_has_died() {
+    alone(|heap, one, _consumer| {
+        drop(Producer::attach(heap.clone()).unwrap());
+        heap.kill_producer(0);
+        forget(one);
+        with(Fault::HeavyFenceRefused, || {
+            assert!(Producer::attach(heap.clone()).is_ok());
+        });
+    });
+}

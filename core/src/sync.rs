@@ -909,7 +909,9 @@ mod model {
             let holder = holder(&header.consumers, slot);
             take_turn(&header.head.turn, holder, &header.consumers);
             if has_taken {
-                let at = header.head.second.load(Ordering::Relaxed);
+                let head = header.head.position.load(Ordering::Relaxed);
+                let second = header.head.second.load(Ordering::Relaxed);
+                let at = if second > head { second } else { head };
                 let word = self.0.cells.word(at);
                 let message = record::decode(word.load(Ordering::Relaxed), u64::MAX);
                 if let Some((State::Committed, len)) = message {

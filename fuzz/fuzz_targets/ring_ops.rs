@@ -26,8 +26,8 @@ const PAGE: usize = 4096;
 const DATA: usize = 1408;
 /// Of the header, what is read at run time: the tail and its second position, number and turn; the head
 /// and the same; and of each side the bell, the first slots and generations, and whether wakes may be missed.
-const FIELDS: [usize; 17] = [
-    128, 136, 144, 176, 256, 264, 304, 384, 448, 456, 704, 832, 896, 960, 968, 1216, 1344,
+const FIELDS: [usize; 19] = [
+    128, 136, 144, 176, 184, 256, 264, 304, 312, 384, 448, 456, 704, 832, 896, 960, 968, 1216, 1344,
 ];
 const CAPACITIES: [u64; 4] = [64, 128, 512, 4096];
 

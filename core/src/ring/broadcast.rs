@@ -252,7 +252,8 @@ impl<M: Memory> Producer<M> {
     #[inline]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut claim = self.try_claim(message.len())?;
-        claim.fill(message.as_ptr());
+        // SAFETY: `message` is borrowed, and so much was claimed.
+        unsafe { claim.fill(message.as_ptr()) };
         claim.commit();
         Ok(())
     }
@@ -265,7 +266,8 @@ impl<M: Memory> Producer<M> {
     #[inline]
     pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
         let mut claim = self.try_claim(size_of::<T>())?;
-        claim.fill((&raw const *value).cast());
+        // SAFETY: `value` is borrowed, has no padding (`Plain`), and so much was claimed.
+        unsafe { claim.fill((&raw const *value).cast()) };
         claim.commit();
         Ok(())
     }
@@ -796,11 +798,14 @@ impl<M: Memory> Claim<'_, M> {
     }
 
     /// (P2) Copies all of the message in.
+    ///
+    /// # Safety
+    ///
+    /// `from` is valid for reads of so many bytes.
     #[inline(always)]
-    fn fill(&mut self, from: *const u8) {
+    unsafe fn fill(&mut self, from: *const u8) {
         let cells = &self.producer.ring.cells;
-        // SAFETY: The callers claimed the length of what they fill it with, which is no more than half
-        // of the capacity (`reserve`).
+        // SAFETY: The caller's promise; the length is no more than half of the capacity (`reserve`).
         unsafe { cells.write(self.at, HEADER as usize, from, self.len as usize) };
     }
 
@@ -861,7 +866,8 @@ impl<M: Memory> Batch<'_, M> {
     #[inline]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut claim = self.try_claim(message.len())?;
-        claim.fill(message.as_ptr());
+        // SAFETY: `message` is borrowed, and so much was claimed.
+        unsafe { claim.fill(message.as_ptr()) };
         claim.commit();
         Ok(())
     }
@@ -874,7 +880,8 @@ impl<M: Memory> Batch<'_, M> {
     #[inline]
     pub fn try_push_value<T: Plain>(&mut self, value: &T) -> Result<(), Error> {
         let mut claim = self.try_claim(size_of::<T>())?;
-        claim.fill((&raw const *value).cast());
+        // SAFETY: `value` is borrowed, has no padding (`Plain`), and so much was claimed.
+        unsafe { claim.fill((&raw const *value).cast()) };
         claim.commit();
         Ok(())
     }

@@ -37,9 +37,10 @@
 //!      0 +--------------------------------------------------------------------+
 //!        | magic "linipc=r"  version u32  kind u32  capacity u64  item u64    |  written once
 //!    128 +--------------------------------------------------------------------+
-//!        | producers: position, second position, counters, turn               |  by producers
+//!        | producers: position u64 @128, second position u64 @136, counters   |  by producers (mpmc:
+//!        | u64 × 4 @144, turn @176 (holder, alone, busy, each u32)            |  the head by both)
 //!    256 +--------------------------------------------------------------------+
-//!        | consumers: position, second position, counters, turn               |  by consumers
+//!        | consumers: the same @256, @264, @272, @304                         |  by consumers
 //!    384 +--------------------------------------------------------------------+
 //!        | producers' side: bell u32 @384, slots u64 × 32 @448, generations   |  by who sleeps,
 //!        | u32 × 32 @704, unreached u32 @832                                  |  wakes, enters, leaves
@@ -74,6 +75,7 @@
 //!
 //! A handle belongs to the process that attached it. After fork(2) only one of the two copies may
 //! be used; the child's never leaves, and if the parent dies, the child is taken for dead with it.
+//! Before execve(2) drop it: the new program has it no more, and is still the process that attached.
 //!
 //! # Trust
 //!
@@ -152,6 +154,22 @@ pub enum Kind {
     Items = 5,
 }
 
+/// A kind by its number, as a reader knows it.
+struct KindName(u32);
+
+impl fmt::Display for KindName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("spsc"),
+            2 => f.write_str("mpsc"),
+            3 => f.write_str("mpmc"),
+            4 => f.write_str("broadcast"),
+            5 => f.write_str("items"),
+            number => write!(f, "number {number}"),
+        }
+    }
+}
+
 /// What a ring's memory begins with.
 #[repr(C, align(128))]
 #[derive(Debug)]
@@ -174,7 +192,7 @@ pub(crate) struct Header {
     pub(crate) consumers: Side,
 }
 
-/// How far a side is. Written by that side only.
+/// How far a side is. Written by that side only; of mpmc, the head by both.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -736,6 +754,7 @@ impl fmt::Display for AttachError {
                 write!(f, "the ring has version {found}, and not {expected}")
             }
             Self::Kind { found, expected } => {
+                let (found, expected) = (KindName(*found), KindName(*expected));
                 write!(f, "the ring is of kind {found}, and not {expected}")
             }
             Self::ItemSize { found, expected } => {

@@ -380,7 +380,8 @@ impl<M: Memory> Producer<M> {
     /// Those of [`Producer::try_push`]; the most room is half of the capacity and 8 bytes.
     pub fn try_batch(&mut self, room: usize) -> Result<Batch<'_, M>, Error> {
         if room as u64 > self.ring.max() + HEADER {
-            return Err(self.too_long());
+            let max = self.max_message() + HEADER as usize;
+            return Err(Error::TooLong { max });
         }
         self.claim_block((room.max(1) as u64).next_multiple_of(HEADER))
     }

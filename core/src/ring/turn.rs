@@ -54,10 +54,12 @@ use rustix::io::Errno;
 use super::Error;
 use super::end::Side;
 use super::record::Holder;
-use crate::sync::{AtomicU32, Ordering, SPINS, YIELDS, give_way, heavy_fence, light_fence, spin};
+use crate::sync::{
+    AtomicU32, Ordering, SPINS, YIELDS, give_way, heavy_fence, layout, light_fence, spin,
+};
 
 const NOBODY: u32 = 0;
-/// Nobody is to be alone any more; who was may still be in its turn. No holder is so large.
+/// With who was alone: it is not to be any more, and may still be in its turn. No holder is so large.
 const ENDING: u32 = 1 << 30;
 /// Nobody is alone any more.
 const SHARED: u32 = 1 << 31;
@@ -71,10 +73,15 @@ const TRIES: u32 = 16;
 pub(crate) struct Turn {
     /// Who of those that share the side is in its turn.
     pub(crate) holder: AtomicU32,
-    /// Who is alone, [`NOBODY`], [`ENDING`] or [`SHARED`].
+    /// Who is alone, perhaps [`ENDING`]; [`NOBODY`] or [`SHARED`].
     pub(crate) alone: AtomicU32,
     /// Who is, or was, alone, while it is in its turn. Written by that one only.
     pub(crate) busy: AtomicU32,
+}
+
+layout! {
+    Turn: size 12, align 4;
+    Turn { holder: 0, alone: 4, busy: 8 }
 }
 
 /// What one of a side knows of the turn.
@@ -120,7 +127,6 @@ const fn holder(word: u32) -> Holder {
 fn is_another_ones(alone: u32, side: &Side) -> bool {
     match alone {
         NOBODY | SHARED => false,
-        ENDING => true,
         who => !side.is_gone(holder(who)),
     }
 }
@@ -163,8 +169,8 @@ impl Turn {
         for _ in 0..TRIES {
             // (T3)
             let (next, mode) = if is_another_ones(seen, side) {
-                (ENDING, Mode::Entering)
-            } else if seen == SHARED || side.is_unreached() {
+                (seen | ENDING, Mode::Entering)
+            } else if seen >= ENDING || side.is_unreached() {
                 (SHARED, Mode::Shared)
             } else {
                 (me, Mode::Alone)

@@ -52,6 +52,8 @@ macro_rules! handle {
             ///   ring.
             /// - `ResourceBusy` with [`AttachError::InUse`]: there is no place, and its owner is alive.
             /// - `ACCESS`: the descriptor is not open for reading and writing.
+            /// - `NOSYS`, of an end that may have others beside it: the first one is there alone, which
+            ///   only membarrier(2) could end. `AGAIN`: others came and went all the time.
             pub fn attach(memory: impl AsFd) -> io::Result<Self> {
                 Self::attach_memory(map(memory)?)
             }
