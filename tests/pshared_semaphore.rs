@@ -67,6 +67,7 @@ fn who_sleeps_is_woken() {
             until_asleep(sleeper.pid());
             sleeper
         });
+        semaphore.post_many(0).unwrap();
         semaphore.post().unwrap();
         semaphore.post_many(2).unwrap();
         sleepers.into_iter().for_each(Peer::join);

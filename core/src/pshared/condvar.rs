@@ -52,14 +52,15 @@
 //!
 //! # Deaths
 //!
-//! Who waits does not have the mutex, and nobody waits for it. If the one that a notification woke is killed
-//! before it did anything, or the notifier between its two steps, the others find the sequence changed when
-//! they look again, after 50 ms at most, and return. So a notification that is for one may let several
-//! return, one after the other.
+//! Who waits does not have the mutex, and nobody waits for it. It returns after 50 ms even if nobody notified
+//! it, and then the caller looks at the data. So nothing is lost for longer than that: neither a notification
+//! whose one woken waiter is killed before it did anything, nor a change whose author is killed before it
+//! notifies.
 //!
 //! # Pitfalls
 //!
-//! - A wait may return without a notification: call it in a loop that looks at the data.
+//! - A wait may return without a notification, and does so after 50 ms: call it in a loop that looks at the
+//!   data.
 //! - Change the data with the mutex locked, and notify after that. All who wait must use the same mutex, and
 //!   [`Condvar::notify_all`] takes its guard: with another one they return 50 ms late.
 //! - Who waits until a deadline may return later, since it waits for the mutex after that.
@@ -69,7 +70,7 @@ use super::{AttachError, Error, InPlace, Kind, Magic, find, sleep_a_while};
 use crate::futex::Deadline;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, Ordering, SPINS, Word, const_fn, give_way, layout, spin, wake, wake_some,
+    AtomicU32, Ordering, SPINS, Word, const_fn, give_way, has_passed, layout, spin, wake, wake_some,
 };
 
 /// Somebody may sleep.
@@ -249,11 +250,11 @@ impl Condvar {
                 before();
             }
             let now = (seen & !ASLEEP).wrapping_add(STEP);
-            // (N1) Release: who finds it changed finds the requeue counted. Whoever needs that was woken by
-            // the kernel, which orders it too: loom cannot see it.
             match self.sequence.compare_exchange_weak(
                 seen,
                 now,
+                // (N1) Release: who finds it changed finds the requeue counted. Whoever needs that was
+                // woken by the kernel, which orders it too: loom cannot see it.
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
@@ -288,12 +289,12 @@ impl Condvar {
             // (W1) Acquire: of (N1); loom cannot see it, as there.
             let mut seen = self.sequence.load(Ordering::Acquire);
             if seen == sequence && spins == 0 {
-                // Relaxed: the kernel compares again, and who notifies sees the bit in the very word that
-                // it changes. Acquire on failure, as (W1); loom cannot see it.
                 match self.sequence.compare_exchange(
                     seen,
                     sequence | ASLEEP,
+                    // The kernel compares again, and who notifies sees the bit in the word that it changes.
                     Ordering::Relaxed,
+                    // As (W1); loom cannot see it.
                     Ordering::Acquire,
                 ) {
                     Ok(_) => seen = sequence | ASLEEP,
@@ -309,7 +310,10 @@ impl Condvar {
                 continue;
             }
             match sleep_a_while(&self.sequence, sequence | ASLEEP, deadline) {
-                Ok(_) => {}
+                Ok(false) => {}
+                // Whoever was to notify it may be dead.
+                Ok(true) if !deadline.is_some_and(has_passed) => return Reason::Notified,
+                Ok(true) => return Reason::TimedOut,
                 Err(Error::TimedOut) => return Reason::TimedOut,
                 // Not let to sleep by the kernel, it returns for no reason.
                 Err(_) => {
