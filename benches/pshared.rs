@@ -32,7 +32,7 @@ use std::time::Instant;
 
 use linipc_core::shared::SharedBytes;
 
-use contest::{Contest, Settings};
+use contest::{Contest, Row, Settings};
 use machine::{HERE, Peer, THERE, beside, pieces, ticks, ticks_per_ns};
 
 const NS: &str = "ns";
@@ -63,10 +63,11 @@ impl Lock for Nothing {
     }
 }
 
-/// The cheapest lock: an exchange, and a store. Who waits spins.
-struct Cheapest(&'static AtomicU64);
+/// The cheapest lock: an exchange, and a store. Or the cheapest one that finds out whether somebody
+/// sleeps: two exchanges. Who waits spins.
+struct Cheapest<const EXCHANGES: usize>(&'static AtomicU64);
 
-impl Lock for Cheapest {
+impl<const EXCHANGES: usize> Lock for Cheapest<EXCHANGES> {
     fn init(_: SharedBytes<'static>) {}
 
     fn attach(memory: SharedBytes<'static>) -> Self {
@@ -83,32 +84,10 @@ impl Lock for Cheapest {
             spin_loop();
         }
         let result = body();
-        self.0.store(0, Ordering::Release);
-        result
-    }
-}
-
-/// The cheapest lock that knows whether somebody sleeps without help of the kernel: two exchanges.
-struct TwoExchanges(&'static AtomicU64);
-
-impl Lock for TwoExchanges {
-    fn init(_: SharedBytes<'static>) {}
-
-    fn attach(memory: SharedBytes<'static>) -> Self {
-        Self(memory.atomic_u64(0).unwrap())
-    }
-
-    #[inline(always)]
-    fn with<R>(&mut self, body: impl FnOnce() -> R) -> R {
-        while self
-            .0
-            .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            spin_loop();
+        match EXCHANGES {
+            1 => self.0.store(0, Ordering::Release),
+            _ => assert_eq!(self.0.swap(0, Ordering::Release), 1),
         }
-        let result = body();
-        assert_eq!(self.0.swap(0, Ordering::Release), 1);
         result
     }
 }
@@ -245,8 +224,8 @@ macro_rules! contestants {
 }
 
 contestants! {
-    "limit: cheapest": Cheapest,
-    "limit: two exchanges": TwoExchanges,
+    "limit: cheapest": Cheapest<1>,
+    "limit: two exchanges": Cheapest<2>,
     "glibc-mutex": c::Mutex<false>,
     "glibc-robust": c::Mutex<true>,
     "mutex": ours::Mutex,
@@ -254,15 +233,12 @@ contestants! {
     "glibc-rwlock-read": c::Read,
 }
 
-/// A name for the filter, and what it runs.
-type Row = (&'static str, fn(Settings));
-
 const ROWS: [Row; 4] = [
     ("uncontended", uncontended_row),
     ("hammering", |settings| {
         let count = 200_000 / settings.hurry;
         Contest::new("a turn of two who hammer", NS)
-            .add("limit: cheapest", hammering::<Cheapest>(count))
+            .add("limit: cheapest", hammering::<Cheapest<1>>(count))
             .add("glibc-mutex", hammering::<c::Mutex<false>>(count))
             .add("glibc-robust", hammering::<c::Mutex<true>>(count))
             .add("mutex", hammering::<ours::Mutex>(count))
@@ -272,7 +248,7 @@ const ROWS: [Row; 4] = [
     ("hand-over", |settings| {
         let count = 20_000 / settings.hurry;
         Contest::new("a strict turn", NS)
-            .add("limit: cheapest", strict_turns::<Cheapest>(count))
+            .add("limit: cheapest", strict_turns::<Cheapest<1>>(count))
             .add("glibc-mutex", strict_turns::<c::Mutex<false>>(count))
             .add("glibc-robust", strict_turns::<c::Mutex<true>>(count))
             .add("mutex", strict_turns::<ours::Mutex>(count))
@@ -298,19 +274,5 @@ fn main() {
     {
         return count(name, n.parse().expect("a number"));
     }
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let (rounds, hurry) = if quick { (3, 5) } else { (31, 1) };
-    let settings = Settings { rounds, hurry };
-    let wanted = |row: &str| {
-        let mut filters = arguments
-            .iter()
-            .filter(|argument| !argument.starts_with("--"));
-        filters.clone().next().is_none() || filters.any(|filter| row.contains(filter.as_str()))
-    };
-    println!("{}", machine::describe());
-    for (name, row) in ROWS {
-        if wanted(name) {
-            row(settings);
-        }
-    }
+    contest::run(&ROWS, &arguments);
 }

@@ -35,7 +35,7 @@ use std::time::Instant;
 
 use broadcast::Lines;
 use channel::{Load, batches, in_place, large, one_way, round_trip, to_a_sleeper};
-use contest::{Contest, Settings};
+use contest::{Contest, Row, Settings};
 use hand::Hand;
 use machine::HERE;
 use peers::{ArrayQueue, BareFutex, Mailbox, Rtrb, ShmemIpc, TimedFutex};
@@ -45,9 +45,6 @@ const MIB: usize = 1 << 20;
 const NS: &str = "ns";
 const MILLIONS: &str = "M/s";
 const GIB: &str = "GiB/s";
-
-/// A name for the filter, and what it runs.
-type Row = (&'static str, fn(Settings));
 
 const ROWS: [Row; 10] = [
     ("round-trip", |settings| {
@@ -85,21 +82,7 @@ fn main() {
     {
         return count::count(name, pairs.parse().expect("a number of pairs"));
     }
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let (rounds, hurry) = if quick { (3, 5) } else { (31, 1) };
-    let settings = Settings { rounds, hurry };
-    let wanted = |row: &str| {
-        let mut filters = arguments
-            .iter()
-            .filter(|argument| !argument.starts_with("--"));
-        filters.clone().next().is_none() || filters.any(|filter| row.contains(filter.as_str()))
-    };
-    println!("{}", machine::describe());
-    for (name, row) in ROWS {
-        if wanted(name) {
-            row(settings);
-        }
-    }
+    contest::run(&ROWS, &arguments);
     eprintln!("{} s", start.elapsed().as_secs());
 }
 

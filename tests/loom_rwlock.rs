@@ -133,19 +133,28 @@ fn two_writers_and_a_reader() {
 
 #[test]
 fn what_the_reader_before_in_a_slot_has_read_is_waited_for_too() {
-    model(
-        Some(3),
-        |shared| {
-            if let Ok(guard) = shared.lock.try_write(Process::new(1)) {
-                shared.add();
-                drop(guard);
-            }
-        },
-        [
-            |shared| drop(shared.read(2)),
-            |shared| drop(shared.reading(3)),
-        ],
-    );
+    fn read(shared: &Shared, process: u32) -> u32 {
+        match shared.lock.try_read(Process::new(process)) {
+            Ok(_guard) => shared.value(),
+            Err(_) => 0,
+        }
+    }
+    // The light fence of who sleeps would be one more edge, which there is not always.
+    with(Fault::NoLightFence, || {
+        model(
+            Some(3),
+            |shared| drop(read(&shared, 1)),
+            [
+                |shared| {
+                    if let Ok(guard) = shared.lock.try_write(Process::new(2)) {
+                        shared.add();
+                        drop(guard);
+                    }
+                },
+                |shared| drop(shared.lock.try_read(Process::new(3))),
+            ],
+        );
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Spin locks between processes.
 
+#[path = "support/step.rs"]
+mod step;
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,6 +11,7 @@ use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
 use linipc_core::pshared::spin::SpinLock;
 use linipc_core::pshared::{AttachError, Error, Process};
+use step::Stage;
 use support::{PATIENCE, Peer, eventually, peer, until_asleep};
 
 fn memory() -> Region {
@@ -225,6 +228,51 @@ fn threads_and_processes_take_turns_also_without_membarrier() {
             }
         });
         assert_eq!(count.load(Relaxed), 30_000);
+    });
+}
+
+#[test]
+fn killed_at_every_step() {
+    isolated!(|| {
+        let memory = memory();
+        let lock = make(&memory);
+        let word = |i: usize| memory.bytes().atomic_u32(64 * i).unwrap();
+        let (before, after) = (word(1), word(2));
+        let mut stage = Stage::new();
+        let child = |stage: &Stage| {
+            peer(|| {
+                let process = me();
+                drop(lock.lock(process).unwrap());
+                stage.begin();
+                let guard = lock.lock(process).unwrap();
+                before.store(before.load(Relaxed) + 1, Relaxed);
+                after.store(after.load(Relaxed) + 1, Relaxed);
+                drop(guard);
+                stage.end();
+            })
+        };
+        let first = child(&stage);
+        stage.expect_begin(&first);
+        let plan = stage.plan(&memory, &first);
+        first.kill();
+        let mut deaths = 0;
+        for steps in plan {
+            stage = Stage::new();
+            let victim = child(&stage);
+            stage.expect_begin(&victim);
+            stage.steps(&victim, steps);
+            victim.kill();
+            match lock.lock_deadline(me(), patiently()) {
+                Ok(_guard) => assert_eq!(before.load(Relaxed), after.load(Relaxed)),
+                Err(error) => {
+                    assert_eq!(error, Error::PeerDead);
+                    deaths += 1;
+                    make(&memory);
+                    before.store(after.load(Relaxed), Relaxed);
+                }
+            }
+        }
+        assert!(deaths > 5, "{deaths}");
     });
 }
 

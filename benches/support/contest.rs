@@ -15,6 +15,25 @@ pub(crate) struct Settings {
     pub(crate) hurry: usize,
 }
 
+/// A name for the filter, and what it runs.
+pub(crate) type Row = (&'static str, fn(Settings));
+
+/// Runs the rows that the arguments name, or all: a few rounds of each with `--quick`.
+pub(crate) fn run(rows: &[Row], arguments: &[String]) {
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let (rounds, hurry) = if quick { (3, 5) } else { (31, 1) };
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    println!("{}", machine::describe());
+    for (name, row) in rows {
+        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
+            row(Settings { rounds, hurry });
+        }
+    }
+}
+
 /// One batch of a contestant, the bounce of a cache line before and after it, and how often others
 /// took the CPUs.
 #[derive(Debug, Clone, Copy)]

@@ -386,14 +386,14 @@ impl Node {
     }
 
     #[inline(always)]
-    fn next(&self) -> &AtomicUsize {
+    fn next<'a>(self) -> &'a AtomicUsize {
         // SAFETY: The word is mapped and aligned as all links are (the constructors' promise).
         unsafe { &*ptr::with_exposed_provenance(self.at) }
     }
 
     #[cfg(target_pointer_width = "64")]
     #[inline(always)]
-    fn previous(&self) -> &AtomicUsize {
+    fn previous<'a>(self) -> &'a AtomicUsize {
         let at = self.at.wrapping_sub(size_of::<usize>());
         // SAFETY: As for `next`: it stands before it, also in a head.
         unsafe { &*ptr::with_exposed_provenance(at) }

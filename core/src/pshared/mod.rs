@@ -17,6 +17,10 @@
 //! | let many read what few change | [`rwlock`] | within 100 ms: a reader is forgotten; after a writer the next one gets it with `OwnerDied` |
 //! | guard what takes nanoseconds | [`spin`] | within 100 ms: all who come get [`Error::PeerDead`] |
 //!
+//! Who takes one of the kernel's robust locks says which thread it is ([`robust`](crate::robust)); who
+//! takes another one, which process ([`Process`]): that is written down, and those who wait look whether
+//! it is alive.
+//!
 //! # Trust
 //!
 //! Who may write the memory may write anything there. Then a call fails, gives what is not free, or

@@ -641,8 +641,8 @@ impl Mutex {
             How::Try => {}
             _ => lock_pi(&self.lock, how.deadline()?)?,
         }
-        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died. It has no model: loom
-        // cannot see it.
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
+        // It has no model: loom cannot see it.
         match self.lock.load(Ordering::Acquire) & OWNER_DIED {
             0 => Ok(Got::Free),
             _ => {
@@ -657,7 +657,7 @@ impl Mutex {
     #[inline(always)]
     fn release(&self, thread: Thread, attributes: Attributes) {
         if attributes.inherits() {
-            // (U1)
+            // (U1) In models nothing inherits: loom cannot see it.
             let free =
                 self.lock
                     .compare_exchange(thread.id(), 0, Ordering::Release, Ordering::Relaxed);

@@ -169,11 +169,10 @@ impl Turn {
             } else {
                 (me, Mode::Alone)
             };
-            // (B1) (T4) Relaxed on failure: the next one follows. Release: loom cannot see it, since it has
-            // two slots, and whoever comes third comes behind one of the others by (E3).
-            let written =
-                self.alone
-                    .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed);
+            // (B1) (T4) Relaxed on failure: the next one follows. Who is alone has the first slot, so
+            // that (E3) makes these edges too, and who comes third comes behind one of two slots:
+            // loom cannot see them.
+            let written = self.exchange_alone(seen, next, Ordering::AcqRel);
             if let Err(now) = written {
                 seen = now;
                 continue;
@@ -192,16 +191,17 @@ impl Turn {
         Err(Errno::AGAIN)
     }
 
+    fn exchange_alone(&self, seen: u32, next: u32, order: Ordering) -> Result<u32, u32> {
+        // Relaxed on failure: the callers do nothing then.
+        self.alone
+            .compare_exchange(seen, next, order, Ordering::Relaxed)
+    }
+
     /// Leaves, so that the next one can be alone.
     pub(crate) fn leave(&self, ticket: &Ticket) {
         if ticket.is_alone() {
-            // (T4) Relaxed on failure: somebody has come, and settles with (T1).
-            let _ = self.alone.compare_exchange(
-                ticket.me,
-                NOBODY,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
+            // (T4) On failure somebody has come, and settles with (T1). As in `enter`, loom cannot see it.
+            let _ = self.exchange_alone(ticket.me, NOBODY, Ordering::Release);
         }
     }
 
