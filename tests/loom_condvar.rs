@@ -4,12 +4,13 @@
 #![cfg(loom)]
 
 use std::mem::forget;
+// Not loom's, which cannot be dropped while a model fails.
+use std::sync::Arc;
 
 use linipc_core::pshared::condvar::Condvar;
 use linipc_core::pshared::mutex::{Guard, Kind, LockError, Mutex};
 use linipc_core::sync::{Fault, Thread, kill_owner, with};
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::thread;
 
 /// How often a thread is interrupted where it need not be, in models that are too large for all.

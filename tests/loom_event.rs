@@ -3,11 +3,13 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_event`
 #![cfg(loom)]
 
+// Not loom's, which cannot be dropped while a model fails.
+use std::sync::Arc;
+
 use linipc_core::pshared::Error;
 use linipc_core::pshared::event::{Event, Reset};
 use linipc_core::sync::{Fault, with};
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::thread;
 
 /// How often a thread is interrupted where it need not be, in models that are too large for all.

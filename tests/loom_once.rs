@@ -4,12 +4,13 @@
 #![cfg(loom)]
 
 use std::mem::forget;
+// Not loom's, which cannot be dropped while a model fails.
+use std::sync::Arc;
 
+use linipc_core::pshared::Error;
 use linipc_core::pshared::once::{Begin, Once};
-use linipc_core::pshared::{Error, Process};
-use linipc_core::sync::{Fault, with};
+use linipc_core::sync::{Fault, Process, with};
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::thread;
 
 /// How often a thread is interrupted where it need not be, in models that are too large for all.

@@ -57,12 +57,12 @@
 //! - A process that has forked has not joined twice: the child's copy of a [`Party`] gives [`Error::Forked`].
 //! - A process in another PID namespace counts as alive for ever.
 
-use super::{AttachError, Error, InPlace, Kind, Magic, Process, find, sleep_a_while};
+use super::{AttachError, Error, InPlace, Kind, Magic, find, sleep_a_while};
 use crate::futex::Deadline;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, AtomicU64, Ordering, PARTIES, SPINS, Word, array, const_fn, is_alive, layout, spin,
-    wake,
+    AtomicU32, AtomicU64, Ordering, PARTIES, Process, SPINS, Word, array, const_fn, is_alive,
+    layout, spin, wake,
 };
 
 /// Somebody may sleep.

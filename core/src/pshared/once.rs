@@ -47,10 +47,12 @@
 //! - What died when it initialised is found by those who wait, within 100 ms, and by those who come. A
 //!   process in another PID namespace counts as alive for ever.
 
-use super::{AttachError, Error, InPlace, Kind, Magic, Process, find, sleep_a_while};
+use super::{AttachError, Error, InPlace, Kind, Magic, find, sleep_a_while};
 use crate::futex::Deadline;
 use crate::shared::SharedBytes;
-use crate::sync::{AtomicU64, Ordering, SPINS, Word, const_fn, is_alive, layout, spin, wake};
+use crate::sync::{
+    AtomicU64, Ordering, Process, SPINS, Word, const_fn, is_alive, layout, spin, wake,
+};
 
 /// Somebody may sleep.
 const ASLEEP: u32 = 1;

@@ -27,15 +27,15 @@
 //!  +-------+-------+
 //! ```
 //!
-//! Who finds no unit sets the bit and sleeps while the word is just that. Who posts takes the bit away
-//! and wakes as many as there are new units. Who was woken does not know whether others sleep: it sets the
-//! bit again, and wakes the next one if it left a unit.
+//! Who finds no unit sets the bit and sleeps while the word is just that. Who posts and sees the bit takes it
+//! away, and wakes as many as there are new units. Who was woken does not know whether others sleep: it sets
+//! the bit again, and wakes the next one if it left a unit.
 //!
 //! # Ordering
 //!
 //! | release | acquire | publishes |
 //! |---|---|---|
-//! | (P1) `post` exchanges the word | (T1) a later one takes a unit | what was done before the post |
+//! | (P1) `post` raises the word | (T1) a later one takes a unit | what was done before the post |
 //!
 //! # Pitfalls
 //!
@@ -53,8 +53,11 @@ use crate::sync::{Ordering, SPINS, Word, const_fn, layout, spin, wake_one, wake_
 /// Somebody may sleep.
 const ASLEEP: u32 = 1 << 31;
 
-/// The highest value, that of `SEM_VALUE_MAX`.
-pub const VALUE_MAX: u32 = ASLEEP - 1;
+/// The units, and room for those that are one too many for a moment.
+const VALUE: u32 = ASLEEP - 1;
+
+/// The highest value.
+pub const VALUE_MAX: u32 = VALUE / 2;
 
 /// A semaphore, as it is in memory.
 #[derive(Debug)]
@@ -129,7 +132,7 @@ impl Semaphore {
     #[doc(alias = "sem_getvalue")]
     pub fn value(&self) -> u32 {
         // Relaxed: the value alone orders nothing.
-        self.value.load(Ordering::Relaxed) & VALUE_MAX
+        (self.value.load(Ordering::Relaxed) & VALUE).min(VALUE_MAX)
     }
 
     /// `int sem_trywait(sem_t *sem)`: takes a unit, if there is one.
@@ -202,7 +205,35 @@ impl Semaphore {
     #[inline]
     #[doc(alias = "sem_post")]
     pub fn post(&self) -> Result<(), Error> {
-        self.post_many(1)
+        // (P1) Release: what was done before is visible to whom takes the unit.
+        let seen = self.value.fetch_add(1, Ordering::Release);
+        if seen >= VALUE_MAX {
+            return self.finish_post(seen);
+        }
+        Ok(())
+    }
+
+    /// There are too many, or somebody may sleep.
+    #[cold]
+    #[inline(never)]
+    fn finish_post(&self, seen: u32) -> Result<(), Error> {
+        let is_too_many = seen & VALUE >= VALUE_MAX;
+        if is_too_many {
+            // Relaxed: it publishes nothing.
+            let less = |now: u32| (now & VALUE != 0).then(|| now - 1);
+            let _ = self
+                .value
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+        if seen & ASLEEP != 0 {
+            // Relaxed: before the wake, for those whom it leaves asleep are told of by the one who is woken.
+            self.value.fetch_and(!ASLEEP, Ordering::Relaxed);
+            wake_one(&self.value);
+        }
+        match is_too_many {
+            true => Err(Error::Overflow),
+            false => Ok(()),
+        }
     }
 
     /// Adds so many units at once, and wakes as many who sleep.
@@ -210,16 +241,15 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`Error::Overflow`]: the value would be above [`VALUE_MAX`]. Nothing is added.
-    #[inline]
     pub fn post_many(&self, count: u32) -> Result<(), Error> {
         // Relaxed: the exchange looks again.
         let mut seen = self.value.load(Ordering::Relaxed);
         loop {
-            let value = seen & VALUE_MAX;
-            if count > VALUE_MAX - value {
+            let value = seen & VALUE;
+            if count > VALUE_MAX.saturating_sub(value) {
                 return Err(Error::Overflow);
             }
-            // (P1) Release: what was done before is visible to whom takes the unit.
+            // (P1) Release: as in `post`.
             match self.value.compare_exchange_weak(
                 seen,
                 value + count,
@@ -231,21 +261,16 @@ impl Semaphore {
             }
         }
         if seen & ASLEEP != 0 {
-            self.wake(count);
+            wake_some(&self.value, count);
         }
         Ok(())
-    }
-
-    #[cold]
-    fn wake(&self, count: u32) {
-        wake_some(&self.value, count);
     }
 
     /// Takes a unit, and sets the bit if `others` is it. Gives how many are left; or the word, without a
     /// unit.
     #[inline(always)]
     fn take(&self, mut seen: u32, others: u32) -> Result<u32, u32> {
-        while seen & VALUE_MAX != 0 {
+        while seen & VALUE != 0 {
             // (T1) Acquire: what the poster did before is visible. Relaxed on failure: nothing is taken.
             match self.value.compare_exchange_weak(
                 seen,
@@ -253,7 +278,7 @@ impl Semaphore {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Ok((seen - 1) & VALUE_MAX),
+                Ok(_) => return Ok((seen - 1) & VALUE),
                 Err(now) => seen = now,
             }
         }
