@@ -36,7 +36,7 @@
 //!  magic     "lp", the kind, the version: 0x6c700101
 //!  changing  1: the writer has it alone, and may be changing what it guards
 //!  writer    0, or the identity of the process that has it or wants it alone,
-//!            or 1: not recoverable, or 2: its owner died, as was found
+//!            or 1: not recoverable
 //!  slots     in the first 8 bytes of each: 0, or the identity of the process that reads
 //!  kept      one slot more, of the writer that became a reader
 //!  used      the slots that were ever taken, a bit each
@@ -115,8 +115,6 @@ use crate::sync::{
 const NOBODY: u64 = 0;
 /// As writer: nobody can have the lock any more. No identity is so small.
 const NOT_RECOVERABLE: u64 = 1;
-/// As writer: one that is dead.
-const DEAD: u64 = 2;
 
 /// The writer may be changing what the lock guards.
 const CHANGING: u32 = 1;
@@ -407,6 +405,7 @@ impl RwLock {
         let taken = slot.compare_exchange(
             NOBODY,
             process.identity(),
+            // A real fence at (S2) acquires too: loom cannot see that this does.
             Ordering::Acquire,
             Ordering::Relaxed,
         );
@@ -477,16 +476,14 @@ impl RwLock {
                 }
             };
             let is_other = || self.writer.load(Ordering::Relaxed) != writer;
-            let is_time = writer == DEAD || waiting.wait(&self.readers, is_other)?;
+            let is_time = waiting.wait(&self.readers, is_other)?;
             if is_time && is_dead(writer, process) && self.take(writer, process) {
                 // Relaxed: of the owner of the word. (X1) has acquired what the last one left.
-                if self.changing.load(Ordering::Relaxed) == 0 {
-                    // It has only waited.
-                    self.release(NOBODY, process);
-                    continue;
+                if self.changing.load(Ordering::Relaxed) != 0 {
+                    return Err(self.inconsistent(process));
                 }
-                self.drain(process, None, how)?;
-                return Err(self.inconsistent(process));
+                // It has only waited.
+                self.release(NOBODY, process);
             }
         }
     }
@@ -540,6 +537,7 @@ impl RwLock {
         let taken = self.writer.compare_exchange(
             from,
             process.identity(),
+            // A real fence at (X2) acquires too: loom cannot see that this does.
             Ordering::Acquire,
             Ordering::Relaxed,
         );
@@ -600,7 +598,7 @@ impl RwLock {
             if seen == NOT_RECOVERABLE {
                 break Err(Error::NotRecoverable);
             }
-            if matches!(seen, NOBODY | DEAD) && self.take(seen, process) {
+            if seen == NOBODY && self.take(seen, process) {
                 break Ok(());
             }
             // Others may have been faster, and be done.
@@ -627,21 +625,24 @@ impl RwLock {
     /// Waits with the word until nobody reads, but the one in the slot that is our own; whether a writer
     /// died that may have changed what the lock guards. If it fails, the word is given back.
     fn drain(&self, process: Process, own: Option<&AtomicU64>, how: How) -> Result<bool, Error> {
-        let mut waiting = Waiting::new(how);
         // Relaxed, as in `contend_shared`.
-        let has_died = self.changing.load(Ordering::Relaxed) != 0;
+        if self.changing.load(Ordering::Relaxed) != 0 {
+            // It has waited until nobody read, and since then nobody does.
+            return Ok(true);
+        }
+        let mut waiting = Waiting::new(how);
         while !self.is_drained(own) {
             match waiting.wait(&self.freed, || self.is_drained(own)) {
                 Ok(true) => self.forget_dead(process),
                 Ok(false) => {}
                 Err(error) => {
-                    self.release(if has_died { DEAD } else { NOBODY }, process);
+                    self.release(NOBODY, process);
                     return Err(error);
                 }
             }
         }
         self.begin();
-        Ok(has_died)
+        Ok(false)
     }
 
     /// Clears the slots of readers that are dead.
@@ -704,7 +705,6 @@ impl Default for RwLock {
 fn is_dead(identity: u64, process: Process) -> bool {
     match identity {
         NOBODY | NOT_RECOVERABLE => false,
-        DEAD => true,
         identity => identity != process.identity() && !is_alive(identity),
     }
 }
