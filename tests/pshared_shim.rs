@@ -259,6 +259,10 @@ fn a_question_mark_gives_up_what_its_owner_left() {
         let error = lock(&mutex).unwrap_err();
         assert_eq!(errno(&error), Some(Errno::OWNERDEAD));
         let error = lock(&mutex).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "its owner died, and the next one left it inconsistent"
+        );
         assert_eq!(inner::<Error>(error).1, Error::NotRecoverable);
     });
 }

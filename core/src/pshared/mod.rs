@@ -3,7 +3,7 @@
 //! Each is a structure of atomics that is its own format: it is made in place, in memory of any
 //! mapping (`init`), in a `static`, or as a field of a `repr(C)` structure (`new`), and is found there
 //! (`attach`) by any number of processes. None allocates. Each has a form that only tries, one that
-//! waits, and one that waits until a [`Deadline`](crate::futex::Deadline).
+//! waits, and one that waits until a [`Deadline`].
 //!
 //! | to | use | when the one who holds it is killed |
 //! |---|---|---|
