@@ -415,6 +415,7 @@ mod model {
 
     use loom::cell::UnsafeCell;
     use loom::sync::{Condvar, Mutex};
+    use loom::thread::ThreadId;
     use rustix::io::Errno;
 
     use crate::futex::Deadline;
@@ -503,6 +504,8 @@ mod model {
         sleepers: VecDeque<Arc<Condvar>>,
         /// Somebody has died, so no sleep is for ever: see [`die_beside`].
         has_died: bool,
+        /// Somebody has died, and these have looked since: see [`look_again`].
+        lookers: Option<Vec<ThreadId>>,
     }
 
     impl Queue {
@@ -529,7 +532,15 @@ mod model {
         /// Sleeps until it is woken.
         fn sleep(&self, expected: u32) {
             let mut queue = self.queue.lock().unwrap();
-            if queue.has_died {
+            let me = loom::thread::current().id();
+            let looks = match &mut queue.lookers {
+                Some(lookers) if !lookers.contains(&me) => {
+                    lookers.push(me);
+                    true
+                }
+                _ => queue.has_died,
+            };
+            if looks {
                 drop(queue);
                 loom::thread::yield_now();
             } else if self.load(Ordering::Relaxed) == expected {
@@ -552,6 +563,13 @@ mod model {
     pub(crate) fn die_beside(word: &Word) {
         let mut queue = word.queue.lock().unwrap();
         queue.has_died = true;
+        queue.wake(usize::MAX);
+    }
+
+    /// The same, but each looks for the dead once: those who sleep now, and those who go to sleep later.
+    pub(crate) fn look_again(word: &Word) {
+        let mut queue = word.queue.lock().unwrap();
+        queue.lookers = Some(Vec::new());
         queue.wake(usize::MAX);
     }
 

@@ -205,12 +205,12 @@ impl Barrier {
                 if also_of_dead {
                     self.clear_if_dead(slot);
                 }
-                // Acquire and Release, for completeness: what the last one in this place did is visible, as
-                // far as it left it by `Party`'s drop. loom cannot see it.
                 let joined = slot.compare_exchange(
                     0,
                     process.identity(),
-                    Ordering::AcqRel,
+                    // Acquire: of who freed the place, by when the generation of a dead one was broken. What
+                    // is exchanged next is exchanged after that in any case: loom cannot see it.
+                    Ordering::Acquire,
                     Ordering::Relaxed,
                 );
                 if joined.is_ok() {
@@ -260,7 +260,8 @@ impl Barrier {
                 }
                 self.wake(state.0);
             }
-            // Release: whoever takes the place comes after the generation was broken.
+            // Release: whoever takes the place comes after the generation was broken; as in `join`,
+            // loom cannot see it.
             let _ = slot.compare_exchange(party, 0, Ordering::Release, Ordering::Relaxed);
             return;
         }
@@ -285,7 +286,7 @@ impl Barrier {
                 Ordering::Relaxed,
             );
         }
-        crate::sync::die_beside(&self.state);
+        crate::sync::look_again(&self.state);
     }
 }
 
@@ -444,10 +445,10 @@ impl Party<'_> {
 impl Drop for Party<'_> {
     fn drop(&mut self) {
         if !self.process.is_forked() {
-            // Release: as in `join`; loom cannot see it.
             let _ = self.slot.compare_exchange(
                 self.process.identity(),
                 0,
+                // Release: of `join`; as there, loom cannot see it.
                 Ordering::Release,
                 Ordering::Relaxed,
             );

@@ -249,11 +249,11 @@ impl Condvar {
                 before();
             }
             let now = (seen & !ASLEEP).wrapping_add(STEP);
-            // (N1) Release: who finds it changed finds the requeue counted. Whoever needs that was woken by
-            // the kernel, which orders it too: loom cannot see it.
             match self.sequence.compare_exchange_weak(
                 seen,
                 now,
+                // (N1) Release: who finds it changed finds the requeue counted. Whoever needs that was
+                // woken by the kernel, which orders it too: loom cannot see it.
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
@@ -288,12 +288,12 @@ impl Condvar {
             // (W1) Acquire: of (N1); loom cannot see it, as there.
             let mut seen = self.sequence.load(Ordering::Acquire);
             if seen == sequence && spins == 0 {
-                // Relaxed: the kernel compares again, and who notifies sees the bit in the very word that
-                // it changes. Acquire on failure, as (W1); loom cannot see it.
                 match self.sequence.compare_exchange(
                     seen,
                     sequence | ASLEEP,
+                    // The kernel compares again, and who notifies sees the bit in the word that it changes.
                     Ordering::Relaxed,
+                    // As (W1); loom cannot see it.
                     Ordering::Acquire,
                 ) {
                     Ok(_) => seen = sequence | ASLEEP,

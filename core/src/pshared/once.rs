@@ -275,7 +275,7 @@ impl Once {
     #[cfg(loom)]
     pub fn kill(&self) {
         self.state.store(crate::sync::DEAD, Ordering::Release);
-        crate::sync::die_beside(&self.bell);
+        crate::sync::look_again(&self.bell);
     }
 }
 
