@@ -410,6 +410,7 @@ mod model {
     use self::std::sync::Arc;
     use self::std::vec::Vec;
     use core::cell::Cell;
+    use core::mem;
     use core::ptr::NonNull;
     use core::time::Duration;
 
