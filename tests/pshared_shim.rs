@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::mem::forget;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 use std::{ptr, thread};
 
@@ -258,6 +259,10 @@ fn a_question_mark_gives_up_what_its_owner_left() {
         let error = lock(&mutex).unwrap_err();
         assert_eq!(errno(&error), Some(Errno::OWNERDEAD));
         let error = lock(&mutex).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "its owner died, and the next one left it inconsistent"
+        );
         assert_eq!(inner::<Error>(error).1, Error::NotRecoverable);
     });
 }
@@ -539,12 +544,24 @@ fn a_peer_that_scribbles_gives_errors() {
 #[test]
 fn kinds_are_for_c() {
     isolated!(|| {
-        for kind in [Kind::Normal, Kind::Recursive, Kind::ErrorCheck] {
-            let mut options = MutexOptions::new();
-            let mutex = options.kind(kind).create(0_u8).unwrap();
-            let _guard = mutex.lock().unwrap();
-            let error = inner(failed(mutex.lock()));
-            assert_eq!(error, (ErrorKind::Deadlock, Error::Deadlock));
+        for (kind, word) in [
+            (Kind::Normal, 0),
+            (Kind::Recursive, 1),
+            (Kind::ErrorCheck, 2),
+        ] {
+            for (inherits, protocol) in [(false, 0), (true, 32)] {
+                let mut options = MutexOptions::new();
+                options.kind(kind).inherit_priority(inherits);
+                let mutex = options.create(0_u8).unwrap();
+                let _guard = mutex.lock().unwrap();
+                let error = inner(failed(mutex.lock()));
+                assert_eq!(error, (ErrorKind::Deadlock, Error::Deadlock));
+                // What C reads: robust, shared.
+                let memory = Memfd::from(mutex.as_fd().try_clone_to_owned().unwrap());
+                let region = memory.map().unwrap();
+                let found = region.bytes().atomic_u32(region.len() - 24 + 16).unwrap();
+                assert_eq!(found.load(Relaxed), word | protocol | 16 | 128);
+            }
         }
     });
 }

@@ -47,7 +47,7 @@
 //! | `WouldBlock`, `TimedOut` | none, but the errno: `AGAIN`, `TIMEDOUT` | a try, a deadline |
 //! | `Deadlock` | [`Error::Deadlock`] | the thread has it already |
 //! | `ConnectionReset` | [`Error::PeerDead`] | a party died, without which it cannot go on |
-//! | `Other` | [`Error::NotRecoverable`], [`Error::Overflow`] | the text says what happened |
+//! | `Other` | [`Error::NotRecoverable`], [`Error::Overflow`], [`Error::Forked`] | the text says what happened |
 //! | | none, but the errno: `OWNERDEAD` | [`LockError::OwnerDied`], if it was made an [`io::Error`] |
 //! | `InvalidData` | [`Error::Corrupt`], [`AttachError`], [`Mismatch`], [`MissingSeals`](crate::memfd::MissingSeals) | not what keeps to the rules |
 //! | `PermissionDenied` | [`AttachError::ReadOnly`] | |
