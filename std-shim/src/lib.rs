@@ -93,6 +93,7 @@ mod on_drop;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
+#[cfg(not(loom))]
 pub mod pshared;
 pub mod ring;
 pub mod shared;
