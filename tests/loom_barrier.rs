@@ -174,7 +174,7 @@ fn one_who_dies_when_it_was_there_was_there() {
 
 #[test]
 fn a_successor_is_not_counted_beside_the_dead_one() {
-    model(3, SOME, |shared| {
+    model(3, Some(1), |shared| {
         // SAFETY: All threads end before the body does.
         let shared: &'static Shared = unsafe { &*Arc::as_ptr(&shared) };
         let until_complete = |party: &mut Party<'_>| {
