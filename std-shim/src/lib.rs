@@ -93,8 +93,6 @@ mod on_drop;
 pub mod pipe;
 pub mod posix;
 pub mod process_vm;
-// Models know the locks of `linipc-core` only.
-#[cfg(not(loom))]
 pub mod pshared;
 pub mod ring;
 pub mod shared;
