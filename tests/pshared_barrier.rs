@@ -79,8 +79,13 @@ fn there_are_as_many_parties_as_it_is_for() {
         two.wait().unwrap();
         successor.join();
         for parties in [0, PARTIES_MAX + 1, u32::MAX] {
-            let barrier = make(&memory, parties);
-            assert!(matches!(barrier.join(me()), Err(Error::Corrupt)));
+            let error = Barrier::init(memory.bytes(), parties).err();
+            let range = AttachError::OutOfRange {
+                min: 1,
+                max: PARTIES_MAX,
+            };
+            assert_eq!(error, Some(range));
+            assert_eq!(Barrier::new(parties).join(me()).err(), Some(Error::Corrupt));
         }
         let barrier = make(&memory, PARTIES_MAX);
         let all: Vec<_> = (0..PARTIES_MAX)

@@ -120,6 +120,11 @@ fn memory_must_be_one() {
             Semaphore::attach(bytes),
             Err(AttachError::NotFound)
         ));
+        let max = AttachError::OutOfRange {
+            min: 0,
+            max: VALUE_MAX,
+        };
+        assert_eq!(Semaphore::init(bytes, VALUE_MAX + 1).err(), Some(max));
         make(&memory, 7);
         assert_eq!(Semaphore::attach(bytes).unwrap().value(), 7);
         let short = bytes.slice(0, 7).unwrap();

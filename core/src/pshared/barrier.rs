@@ -149,19 +149,25 @@ impl Barrier {
     }
 
     /// `int pthread_barrier_init(pthread_barrier_t *, const pthread_barrierattr_t *, unsigned count)`:
-    /// makes a barrier for 1 to [`PARTIES_MAX`] parties at the beginning of memory. With another number
-    /// all further calls fail. Whoever used one there before must be gone.
+    /// makes a barrier at the beginning of memory. Whoever used one there before must be gone.
     ///
     /// # Errors
     ///
-    /// [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the memory
-    /// for it.
+    /// - [`AttachError::OutOfRange`]: not for 1 to [`PARTIES_MAX`] parties.
+    /// - [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the memory
+    ///   for it.
     ///
     /// # References
     ///
     /// - [pthread_barrier_init(3)](https://man7.org/linux/man-pages/man3/pthread_barrier_init.3p.html)
     #[doc(alias = "pthread_barrier_init")]
     pub fn init(memory: SharedBytes<'_>, parties: u32) -> Result<&Self, AttachError> {
+        if !(1..=PARTIES_MAX).contains(&parties) {
+            return Err(AttachError::OutOfRange {
+                min: 1,
+                max: PARTIES_MAX,
+            });
+        }
         let barrier = find::<Self>(memory)?;
         // Relaxed, all: the magic publishes them.
         for slot in &barrier.slots {

@@ -18,7 +18,7 @@ use core::time::Duration;
 
 use rustix::io::Errno;
 
-use super::Error;
+use super::{Error, LOOK, PAUSE};
 use crate::futex::Deadline;
 use crate::sync::{
     self, Ordering, SPINS, Word, const_fn, heavy_fence, sleep, spin, wake, wake_one,
@@ -30,15 +30,8 @@ const ASLEEP: u32 = 1;
 /// one has set the bit again.
 const RING: u32 = 2;
 
-/// After so long a sleeper looks whether those for whom it waits are alive: twice in the promised
-/// 100 ms.
-const LOOK: Duration = Duration::from_millis(50);
 /// How long to sleep without a heavy fence, since then a wake may be missed.
 const NAP: Duration = Duration::from_millis(1);
-
-/// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
-/// since each look takes the cache line away from it.
-const PAUSE: u32 = 16;
 
 /// Where somebody sleeps, or nobody.
 #[derive(Debug)]

@@ -119,6 +119,13 @@ pub enum AttachError {
     },
     /// The memory is not mapped for reading and writing.
     ReadOnly,
+    /// It cannot be made for so many units or parties.
+    OutOfRange {
+        /// The fewest.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
     /// There is none of this kind in this memory, or not yet.
     NotFound,
     /// It was made by another version of this crate.
@@ -138,6 +145,7 @@ impl fmt::Display for AttachError {
                 write!(f, "its address must be a multiple of {align}")
             }
             Self::ReadOnly => f.write_str("it needs memory that can be read and written"),
+            Self::OutOfRange { min, max } => write!(f, "it must be for {min} to {max}"),
             Self::NotFound => f.write_str("there is none of this kind in this memory"),
             Self::Version { found, expected } => {
                 write!(
@@ -154,6 +162,10 @@ impl core::error::Error for AttachError {}
 /// A sleeper looks again after so long, twice in the promised 100 ms: it may be that somebody died who
 /// was to wake it.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
+/// since each look takes the cache line away from it.
+const PAUSE: u32 = 16;
 
 /// Sleeps while the word is `expected`, for a while at most, and not beyond the deadline. To be called
 /// in a loop, for it ends for any reason. Whether nobody woke it, so that it is time to look for the dead.

@@ -61,7 +61,6 @@
 use core::fmt;
 use core::mem;
 use core::ptr;
-use core::time::Duration;
 
 use linux_raw_sys::general::HUGETLBFS_MAGIC;
 use rustix::fd::AsFd;
@@ -69,7 +68,7 @@ use rustix::fs::fstatfs;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-use super::{AttachError, Error, InPlace, find};
+use super::{AttachError, Error, InPlace, LOOK, PAUSE, find};
 use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
@@ -166,12 +165,6 @@ layout! {
 
 // SAFETY: It is `repr(C)`, and nothing but atomics without padding.
 unsafe impl InPlace for Mutex {}
-
-/// A sleeper looks again after so long.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
-/// since each look takes the cache line away from it.
-const PAUSE: u32 = 16;
 
 /// How far a call goes.
 #[derive(Debug, Clone, Copy)]
@@ -745,12 +738,6 @@ pub struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    /// The mutex.
-    #[inline]
-    pub fn mutex(&self) -> &'a Mutex {
-        self.mutex
-    }
-
     /// Unlocks while `wait` runs, and locks again. It says whether this thread may have been woken in
     /// place of others who were [moved](Guard::move_sleepers) to the lock word.
     pub(crate) fn suspend(self, wait: impl FnOnce() -> bool) -> Result<Guard<'a>, LockError<'a>> {

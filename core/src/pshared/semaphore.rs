@@ -89,23 +89,28 @@ impl Semaphore {
     }
 
     /// `int sem_init(sem_t *sem, int pshared, unsigned int value)`: makes a semaphore with so many units at
-    /// the beginning of memory; above [`VALUE_MAX`] it is that. Whoever used one there before must be gone.
+    /// the beginning of memory. Whoever used one there before must be gone.
     ///
     /// # Errors
     ///
-    /// [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the memory
-    /// for it.
+    /// - [`AttachError::OutOfRange`]: more than [`VALUE_MAX`].
+    /// - [`AttachError::TooSmall`], [`AttachError::Unaligned`], [`AttachError::ReadOnly`]: not the memory
+    ///   for it.
     ///
     /// # References
     ///
     /// - [sem_init(3)](https://man7.org/linux/man-pages/man3/sem_init.3.html)
     #[doc(alias = "sem_init")]
     pub fn init(memory: SharedBytes<'_>, value: u32) -> Result<&Self, AttachError> {
+        if value > VALUE_MAX {
+            return Err(AttachError::OutOfRange {
+                min: 0,
+                max: VALUE_MAX,
+            });
+        }
         let semaphore = find::<Self>(memory)?;
         // Relaxed: the magic publishes it.
-        semaphore
-            .value
-            .store(value.min(VALUE_MAX), Ordering::Relaxed);
+        semaphore.value.store(value, Ordering::Relaxed);
         semaphore.magic.write(Kind::Semaphore);
         Ok(semaphore)
     }

@@ -487,7 +487,7 @@ impl<M: Memory> Producer<M> {
         let word = self.ring.cells.word(at).load(Ordering::Relaxed);
         match decode(word, self.ring.max()) {
             None | Some((State::Empty | State::Claimed(_), _)) => {}
-            // (P5)
+            // (P5) As in `end_turn`, loom cannot see it.
             Some((_, len)) => position.store(at.wrapping_add(size(len)), Ordering::Release),
         }
     }
@@ -497,6 +497,7 @@ impl<M: Memory> Producer<M> {
     fn end_turn(&self, end: u64) {
         let tail = &self.ring.header().tail;
         // (P5) Who sees the tail sees whose the record before it is, and the cleared header.
+        // It matters a lap after a death, and no model goes so far: loom cannot see it.
         tail.position.store(end, Ordering::Release);
         // (T1)
         tail.turn.release(&self.ticket);
@@ -557,7 +558,8 @@ impl<M: Memory> Producer<M> {
         if head % HEADER != 0 {
             return Err(Error::Corrupt);
         }
-        // (F1) Release: who reads what is now written before that sees that the head has moved.
+        // (F1) Release: who reads what is now written before that sees that the head has moved. Reads
+        // of what others write fail a model by themselves: loom cannot see it.
         fence(Ordering::Release);
         Ok(head)
     }
@@ -629,7 +631,8 @@ pub(super) fn is_abandoned<M: Memory>(ring: &Ring<M>, at: u64, word: u64, holder
     if !header.producers.is_gone(holder) {
         return false;
     }
-    // 2. Who is now past the record has not claimed it, or its claim is visible by (P5).
+    // 2. Who is now past the record has not claimed it, or its claim is visible by (P5), of which
+    // loom cannot see the use.
     let tail = header.tail.position.load(Ordering::Acquire);
     let past = tail.wrapping_sub(at);
     // 3. Relaxed: (P5) orders it behind other claims, and the holder's end behind its commit.

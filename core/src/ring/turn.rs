@@ -246,7 +246,8 @@ impl Turn {
     #[cold]
     fn retreat(&self, ticket: &mut Ticket) -> bool {
         ticket.mode = Mode::Shared;
-        // (T1) also for the turns before this one, since (B3) may read no other 0.
+        // (T1) also for the turns before this one, since (B3) may read no other 0. loom cannot see it, since it
+        // lets a later store of a thread publish what an earlier one did.
         self.busy.store(NOBODY, Ordering::Release);
         false
     }

@@ -48,8 +48,7 @@ impl Barrier {
     /// # Errors
     ///
     /// - `AGAIN` (`WouldBlock`): as many as there are to be have joined, and are alive.
-    /// - `InvalidData` with [`Error::Corrupt`] or [`AttachError::NotFound`]: not for 1 to
-    ///   [`PARTIES_MAX`] parties, or somebody has spoiled it.
+    /// - `InvalidData` with [`Error::Corrupt`] or [`AttachError::NotFound`]: somebody has spoiled it.
     pub fn join(&self) -> io::Result<Party<'_>> {
         let barrier = self.0.place.lock().map_err(attach_error)?;
         barrier.join(process()?).map(Party).map_err(io_error)

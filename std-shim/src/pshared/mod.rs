@@ -194,7 +194,7 @@ fn attach_error(error: AttachError) -> io::Error {
     use io::ErrorKind as Kind;
     let kind = match error {
         AttachError::ReadOnly => Kind::PermissionDenied,
-        AttachError::Unaligned { .. } => Kind::InvalidInput,
+        AttachError::Unaligned { .. } | AttachError::OutOfRange { .. } => Kind::InvalidInput,
         AttachError::TooSmall { .. } | AttachError::NotFound | AttachError::Version { .. } => {
             Kind::InvalidData
         }
