@@ -229,8 +229,13 @@ contestants! {
     "glibc-mutex": c::Mutex<false>,
     "glibc-robust": c::Mutex<true>,
     "mutex": ours::Mutex,
+    "spin": ours::Spin,
     "glibc-sem": c::Semaphore,
-    "glibc-rwlock-read": c::Read,
+    "semaphore": ours::Semaphore,
+    "glibc-rwlock-read": c::RwLock<false>,
+    "rwlock-read": ours::RwLock<false>,
+    "glibc-rwlock-write": c::RwLock<true>,
+    "rwlock-write": ours::RwLock<true>,
 }
 
 const ROWS: [Row; 4] = [
@@ -242,7 +247,9 @@ const ROWS: [Row; 4] = [
             .add("glibc-mutex", hammering::<c::Mutex<false>>(count))
             .add("glibc-robust", hammering::<c::Mutex<true>>(count))
             .add("mutex", hammering::<ours::Mutex>(count))
+            .add("spin", hammering::<ours::Spin>(count))
             .add("glibc-sem", hammering::<c::Semaphore>(count))
+            .add("semaphore", hammering::<ours::Semaphore>(count))
             .run(settings);
     }),
     ("hand-over", |settings| {
@@ -252,7 +259,9 @@ const ROWS: [Row; 4] = [
             .add("glibc-mutex", strict_turns::<c::Mutex<false>>(count))
             .add("glibc-robust", strict_turns::<c::Mutex<true>>(count))
             .add("mutex", strict_turns::<ours::Mutex>(count))
+            .add("spin", strict_turns::<ours::Spin>(count))
             .add("glibc-sem", strict_turns::<c::Semaphore>(count))
+            .add("semaphore", strict_turns::<ours::Semaphore>(count))
             .run(settings);
     }),
     ("sleeper", |settings| {
@@ -261,6 +270,7 @@ const ROWS: [Row; 4] = [
             .add("limit: futex", to_a_sleeper::<c::BareFutex>(count))
             .add("glibc-robust", to_a_sleeper::<c::Mutex<true>>(count))
             .add("mutex", to_a_sleeper::<ours::Mutex>(count))
+            .add("semaphore", to_a_sleeper::<ours::Semaphore>(count))
             .run(settings);
     }),
 ];

@@ -99,7 +99,7 @@ fn a_signal_does_not_end_the_wait() {
 fn the_value_has_an_end() {
     isolated!(|| {
         let memory = memory();
-        let semaphore = make(&memory, u32::MAX);
+        let semaphore = make(&memory, VALUE_MAX);
         assert_eq!(semaphore.value(), VALUE_MAX);
         assert_eq!(semaphore.post(), Err(Error::Overflow));
         semaphore.wait().unwrap();

@@ -72,10 +72,10 @@ impl Lock for Semaphore {
     }
 }
 
-/// `pthread_rwlock_t`, locked for reading.
-pub(crate) struct Read(*mut libc::pthread_rwlock_t);
+/// `pthread_rwlock_t`, locked for reading, or for writing.
+pub(crate) struct RwLock<const WRITE: bool>(*mut libc::pthread_rwlock_t);
 
-impl Lock for Read {
+impl<const WRITE: bool> Lock for RwLock<WRITE> {
     fn init(memory: SharedBytes<'static>) {
         // SAFETY: Zeros are valid attributes, to be initialised.
         let mut attributes = unsafe { std::mem::zeroed() };
@@ -95,8 +95,13 @@ impl Lock for Read {
 
     #[inline]
     fn with<R>(&mut self, body: impl FnOnce() -> R) -> R {
-        // SAFETY: `init` made it.
-        done(unsafe { libc::pthread_rwlock_rdlock(self.0) });
+        if WRITE {
+            // SAFETY: `init` made it.
+            done(unsafe { libc::pthread_rwlock_wrlock(self.0) });
+        } else {
+            // SAFETY: `init` made it.
+            done(unsafe { libc::pthread_rwlock_rdlock(self.0) });
+        }
         let result = body();
         // SAFETY: As above; it is locked.
         done(unsafe { libc::pthread_rwlock_unlock(self.0) });
