@@ -124,10 +124,12 @@ const LOOKS: u32 = 64;
 pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Error> {
     let progress = &ring.header().head;
     let enough = enough.max(ring.capacity / 4);
-    // (P2) What is before it was released.
+    // (P2) What is before it was released. Here and in all loads of the loop (F2) would do alone, so
+    // loom cannot see what each is for.
     let mut head = progress.position.load(Ordering::Acquire);
     for _ in 0..LOOKS {
-        // (R1) From the head to it there are headers, as long as the head does not move.
+        // (R1) From the head to it there are headers, as long as the head does not move. (F2) too,
+        // so loom cannot see it.
         let cursor = cursor_from(head, progress, Ordering::Acquire);
         let taken = cursor.wrapping_sub(head);
         let mut freed = 0;
@@ -135,7 +137,7 @@ pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Err
         let (mut last, mut last_size) = (0, 0);
         while freed < enough.min(taken) && taken <= ring.capacity {
             let at = head.wrapping_add(freed);
-            // (R1) What the consumer read from the record is read.
+            // (R1) What the consumer read from the record is read. (F2) too: loom cannot see it.
             let word = ring.cells.word(at).load(Ordering::Acquire);
             if word != last || last == 0 {
                 let Some((State::Released | State::Aborted, len)) = decode(word, ring.max()) else {
@@ -146,14 +148,17 @@ pub(super) fn reclaim<M: Memory>(ring: &Ring<M>, enough: u64) -> Result<u64, Err
             freed += last_size;
         }
         let end = head.wrapping_add(freed);
-        // (F2) Acquire: if a header was written over, it is seen that the head has moved.
+        // (F2) Acquire: if a header was written over, it is seen that the head has moved. The loads make
+        // the edges that models have: loom cannot see it.
         fence(Ordering::Acquire);
         // (R2) If the head has not moved, what was read is headers. Else (P2) says where it is.
         let moved = if freed > 0 {
+            // The turns that follow make the same edge, and (F2) when it fails: loom cannot see it.
             progress
                 .position
                 .compare_exchange(head, end, Ordering::Release, Ordering::Acquire)
         } else {
+            // As when the exchange fails: loom cannot see it.
             match progress.position.load(Ordering::Acquire) {
                 now if now == head => Ok(head),
                 now => Err(now),

@@ -1303,7 +1303,7 @@ impl<M: Memory> End for Consumer<M> {
     }
 
     fn look_for_dead(&mut self) -> Result<bool, Error> {
-        // (C1)
+        // (C1) Who finds something there comes here again before it is read: loom cannot see it.
         let word = self.ring.cells.word(self.head).load(Ordering::Acquire);
         match self.find_behind(word, self.head, true) {
             Ok(_) => Ok(true),
