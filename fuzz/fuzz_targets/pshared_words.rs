@@ -130,7 +130,9 @@ fn mutexes(input: &mut Input<'_>) {
         .unwrap();
     match input.byte() % 4 {
         0 => drop(split.init_inheriting(Kind::Normal)),
-        kind => drop(split.init([Kind::Normal, Kind::Recursive, Kind::ErrorCheck][kind as usize - 1])),
+        kind => {
+            drop(split.init([Kind::Normal, Kind::Recursive, Kind::ErrorCheck][kind as usize - 1]))
+        }
     }
     for _ in 0..input.byte() % 8 {
         scribble(input, words);
@@ -157,7 +159,12 @@ fn mutexes(input: &mut Input<'_>) {
             _ => {
                 if let Some(guard) = held.take() {
                     match input.byte() % 3 {
-                        0 => held = CONDVAR.wait_deadline(guard, passed()).ok().map(|(guard, _)| guard),
+                        0 => {
+                            held = CONDVAR
+                                .wait_deadline(guard, passed())
+                                .ok()
+                                .map(|(guard, _)| guard)
+                        }
                         1 => CONDVAR.notify_all(&guard),
                         _ => std::mem::forget(guard),
                     }
@@ -172,7 +179,12 @@ fn mutexes(input: &mut Input<'_>) {
 
 fn rwlocks(input: &mut Input<'_>, process: Process) {
     let words = memory(size_of::<RwLock>());
-    let Some(lock) = found(input, words, || RwLock::init(words), || RwLock::attach(words)) else {
+    let Some(lock) = found(
+        input,
+        words,
+        || RwLock::init(words),
+        || RwLock::attach(words),
+    ) else {
         return;
     };
     let (mut readers, mut writer) = (Vec::new(), None);
@@ -204,7 +216,12 @@ fn rwlocks(input: &mut Input<'_>, process: Process) {
 
 fn spin_locks(input: &mut Input<'_>, process: Process) {
     let words = memory(size_of::<SpinLock>());
-    let Some(lock) = found(input, words, || SpinLock::init(words), || SpinLock::attach(words)) else {
+    let Some(lock) = found(
+        input,
+        words,
+        || SpinLock::init(words),
+        || SpinLock::attach(words),
+    ) else {
         return;
     };
     let mut held = None;
