@@ -105,7 +105,7 @@ fn found<'a, L>(
     attach: impl FnOnce() -> Result<&'a L, AttachError>,
 ) -> Option<&'a L> {
     let lock = init().unwrap();
-    if input.byte() % 2 == 0 {
+    if input.byte() < 128 {
         return Some(lock);
     }
     for _ in 0..input.byte() % 16 {
@@ -145,7 +145,7 @@ fn mutexes(input: &mut Input<'_>) {
             3 => held = mutex.try_lock(thread).ok().or(held),
             4 => {
                 held = match mutex.lock_deadline(thread, passed()) {
-                    Err(mutex::LockError::OwnerDied(guard)) if input.byte() % 2 == 0 => {
+                    Err(mutex::LockError::OwnerDied(guard)) if input.byte() < 128 => {
                         Some(guard.mark_consistent())
                     }
                     locked => locked.ok().or(held),
@@ -195,7 +195,7 @@ fn rwlocks(input: &mut Input<'_>, process: Process) {
             4 => readers.extend(lock.read_deadline(process, passed()).ok()),
             5 => writer = lock.try_write(process).ok().or(writer),
             6 => match lock.write_deadline(process, passed()) {
-                Err(rwlock::LockError::OwnerDied(guard)) if input.byte() % 2 == 0 => {
+                Err(rwlock::LockError::OwnerDied(guard)) if input.byte() < 128 => {
                     writer = Some(guard.mark_consistent());
                 }
                 locked => writer = locked.ok().or(writer),

@@ -133,7 +133,7 @@ fn scribble(draw: &mut dyn Draw, memory: SharedBytes<'_>) {
                 0 => record(byte() % 7, 0, 0, byte() << 4),
                 _ => record(byte() % 7, byte(), byte() % 4, byte() << 4),
             };
-            store(memory, DATA + (position % capacity & !7), word);
+            store(memory, DATA + ((position % capacity) & !7), word);
         }
         _ => {
             let word = record(byte() % 7, 0, 0, byte());
