@@ -129,11 +129,11 @@ fn mutexes(input: &mut Input<'_>) {
         .slice(PAGE - Split::SHARED, Split::SHARED)
         .unwrap();
     match input.byte() % 4 {
-        0 => drop(split.init_inheriting(Kind::Normal)),
-        kind => {
-            drop(split.init([Kind::Normal, Kind::Recursive, Kind::ErrorCheck][kind as usize - 1]))
-        }
-    }
+        0 => split.init_inheriting(Kind::Normal),
+        1 => split.init(Kind::Normal),
+        2 => split.init(Kind::Recursive),
+        _ => split.init(Kind::ErrorCheck),
+    };
     for _ in 0..input.byte() % 8 {
         scribble(input, words);
     }

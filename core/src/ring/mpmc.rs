@@ -333,7 +333,8 @@ impl<M: Memory> Consumer<M> {
         self.take_turn()?;
         let header = self.ring.header();
         let progress = &header.head;
-        // (R2) What is before it was read, as (C6) is to say.
+        // (R2) What is before it was read, as (C6) is to say. Turns make the same edge between consumers:
+        // loom cannot see it.
         let head = progress.position.load(Ordering::Acquire);
         // Relaxed: it is written in turns only.
         let at = cursor_from(head, progress, Ordering::Relaxed);
