@@ -59,6 +59,8 @@
 //!
 //! # Pitfalls
 //!
+//! - After a wait the mutex is locked without a deadline, as POSIX has it: a stranger that can write its words
+//!   can make that last for ever.
 //! - A wait may return without a notification, and does so after 50 ms: call it in a loop that looks at the
 //!   data.
 //! - Change the data with the mutex locked, and notify after that. All who wait must use the same mutex, and
