@@ -873,7 +873,8 @@ fn what_is_too_long_is_told_the_longest() {
         assert_eq!(producer.wait(129, Wait::SLEEP), too_long);
         assert_eq!(producer.arm(129).map(drop), too_long);
         assert_eq!(producer.try_claim(usize::MAX).map(drop), too_long);
-        assert_eq!(producer.try_batch(137).map(drop), too_long);
+        let too_much = Err(Error::TooLong { max: 136 });
+        assert_eq!(producer.try_batch(137).map(drop), too_much);
         assert_eq!(producer.try_push_all(&[&[0; 129]]).map(drop), too_long);
         assert_eq!(pop(&mut consumer), Err(Error::Empty));
         producer.try_push(&[5; 128]).unwrap();

@@ -375,8 +375,8 @@ impl Model {
 
     fn batch(&mut self, who: usize, room: usize) -> Result<(), Error> {
         if self.claims() {
-            let max = self.max();
-            if room > max + 8 {
+            let max = self.max() + 8;
+            if room > max {
                 return Err(Error::TooLong { max });
             }
             let size = room.max(1).next_multiple_of(8) as u64;
