@@ -517,11 +517,12 @@ impl<M: Memory> Consumer<M> {
     /// (C1) Whether it is worth a turn to take a message. Errors are not told here, but in turn.
     #[inline(always)]
     fn may_be_something(&self) -> bool {
-        // (C1) What is at it was a header then.
+        // (C1) What is at it was a header then. Nothing is read by this look: loom cannot see its use.
         let at = self.cursor(Ordering::Acquire);
         // Relaxed: (C2) reads it again.
         let word = self.ring.cells.word(at).load(Ordering::Relaxed);
-        // (F2) Acquire: if the header was written over, it is seen that the head has moved.
+        // (F2) Acquire: if the header was written over, it is seen that the head has moved. Else a turn
+        // is taken in vain, or later: loom cannot see it.
         fence(Ordering::Acquire);
         // Relaxed: (F2).
         if self.cursor(Ordering::Relaxed) != at {
@@ -563,7 +564,8 @@ impl<M: Memory> Consumer<M> {
                 }
                 State::Aborted => skipped += 1,
                 State::Claimed(dead) if asks && is_abandoned(&self.ring, at, word, dead) => {
-                    // Release: (R1) shows that the dead one has written what it wrote.
+                    // Release: (R1) shows that the dead one has written what it wrote. It matters a lap
+                    // after the death, where no model comes: loom cannot see it.
                     self.mark(at, State::Aborted, len, Ordering::Release);
                     lost += 1;
                 }
@@ -572,7 +574,8 @@ impl<M: Memory> Consumer<M> {
             }
             at = at.wrapping_add(size(len));
         };
-        // (C4) Who sees the cursor sees that (C2) has found headers up to it, and one at it.
+        // (C4) Who sees the cursor sees that (C2) has found headers up to it, and one at it. What was
+        // there a lap before could be seen else, where no model comes: loom cannot see it.
         header.head.second.store(at, Ordering::Release);
         // (T1)
         header.head.turn.release(&self.ticket);
@@ -643,7 +646,7 @@ impl<M: Memory> Consumer<M> {
             consumers,
             ..
         } = self.ring.header();
-        // (C8) What is before it was released.
+        // (C8) What is before it was released. As for (F2) below, loom cannot see it.
         let mut at = progress.position.load(Ordering::Acquire);
         // Relaxed: it moves in turns only.
         let cursor = cursor_from(at, progress, Ordering::Relaxed);
@@ -672,9 +675,10 @@ impl<M: Memory> Consumer<M> {
             };
             // Relaxed: once its holder is gone, this is what it left.
             let again = self.ring.cells.word(at).load(Ordering::Relaxed);
-            // (F2) Acquire: if the header was written over, it is seen that the head has moved.
+            // (F2) Acquire: if the header was written over, it is seen that the head has moved. It takes a
+            // third one, who writes, beside a death: loom cannot see it.
             fence(Ordering::Acquire);
-            // (C8)
+            // (C8) Too.
             let head = progress.position.load(Ordering::Acquire);
             if cursor.wrapping_sub(head) < left {
                 // What is before the head is released, and no header any more.
