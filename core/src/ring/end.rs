@@ -197,7 +197,7 @@ impl Side {
     /// How often somebody has entered.
     fn entered(&self, limit: usize) -> u32 {
         let generations = self.generations.iter().take(limit);
-        // (E5)
+        // (E5) It matters when a third one comes and goes between two looks: loom cannot see it.
         let generations = generations.map(|generation| generation.load(Ordering::Acquire));
         generations.fold(0, u32::wrapping_add)
     }
