@@ -242,7 +242,8 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// `NOSPC`, `NOMEM`, `MFILE`: no memory, or no descriptor.
+            /// - `NOSPC`, `NOMEM`, `MFILE`: no memory, or no descriptor.
+            /// - `INVAL`: not for so many units or parties.
             pub fn create($($name: $type),*) -> io::Result<Self> {
                 Ok(Self(Owned::create($initial)?))
             }
