@@ -775,10 +775,6 @@ fn a_barrier_has_one_leader_and_tells_of_deaths() {
         for parties in [0, PARTIES_MAX + 1] {
             let error = Barrier::create(parties).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            assert_eq!(
-                error.to_string(),
-                format!("it must be for 1 to {PARTIES_MAX}")
-            );
         }
     });
 }
