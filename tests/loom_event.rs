@@ -198,3 +198,23 @@ fn a_reset_right_behind_the_set_holds_nobody_back() {
         waiting.join().unwrap();
     });
 }
+
+#[test]
+fn who_tries_or_asks_sees_what_was_done_before_the_set() {
+    for reset in [Reset::Auto, Reset::Manual] {
+        model(reset, ALL, |shared| {
+            let telling = spawn(&shared, Shared::tell);
+            if shared.event.is_set() {
+                assert_eq!(shared.told(), 1);
+            }
+            telling.join().unwrap();
+        });
+        model(reset, ALL, |shared| {
+            let telling = spawn(&shared, Shared::tell);
+            if shared.event.try_wait().is_ok() {
+                assert_eq!(shared.told(), 1);
+            }
+            telling.join().unwrap();
+        });
+    }
+}

@@ -181,3 +181,17 @@ fn a_unit_that_is_snatched_leaves_nobody_asleep() {
         assert_eq!(shared.semaphore.value(), 0);
     });
 }
+
+#[test]
+fn who_takes_one_of_several_units_sees_what_was_done_before() {
+    model(0, ALL, |shared| {
+        let other = shared.clone();
+        let posting = thread::spawn(move || {
+            other.add();
+            other.semaphore.post_many(2).unwrap();
+        });
+        shared.semaphore.wait().unwrap();
+        assert_eq!(shared.value(), 1);
+        posting.join().unwrap();
+    });
+}
