@@ -580,3 +580,19 @@ fn threads_of_one_process_have_a_split_mutex_in_turns() {
         drop(mutex.try_lock(me()).unwrap());
     });
 }
+
+#[test]
+fn an_owner_that_the_kernel_does_not_tell_of_is_found() {
+    isolated!(|| {
+        let memory = memory();
+        let mutex = make(&memory, Kind::Normal);
+        // As after execve(2) in another thread than the first: nobody has this id, and the word stays.
+        let gone = peer(|| {});
+        let id = gone.pid() as u32;
+        gone.join();
+        memory.bytes().atomic_u32(0).unwrap().store(id, Relaxed);
+        assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+        drop(inconsistent(mutex.lock(me())).mark_consistent());
+        drop(mutex.try_lock(me()).unwrap());
+    });
+}

@@ -774,7 +774,10 @@ fn memory_without_this_ring_is_refused_by_name() {
     refused(AttachError::NotARing, ["no ring", "memory"]);
     ring::create(bytes, Kind::Spsc, 1024).unwrap();
     let (found, expected) = (1, 4);
-    refused(AttachError::Kind { found, expected }, ["kind 1", "not 4"]);
+    refused(
+        AttachError::Kind { found, expected },
+        ["kind spsc", "not broadcast"],
+    );
     ring::create(bytes, Kind::Broadcast, 1024).unwrap();
     bytes.write(VERSION, &7_u32.to_ne_bytes()).unwrap();
     let (found, expected) = (7, 1);

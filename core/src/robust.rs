@@ -205,8 +205,10 @@ impl Thread {
             return Err(Error::InUse);
         }
         let list = &head.list;
+        // All of the head is reached from the list, also the word before it.
+        ptr::from_ref(&*head).expose_provenance();
         list.next
-            .store(ptr::from_ref(list).expose_provenance(), Ordering::Relaxed);
+            .store(ptr::from_ref(list).addr(), Ordering::Relaxed);
         let thread = Self::with(list)?;
         // SAFETY: The kernel reads the head, and the locks behind it, when this thread ends. The head
         // is never freed, and the locks are in mappings.
@@ -289,16 +291,24 @@ impl Thread {
             });
             after.previous().store(previous, Ordering::Relaxed);
             before.next().store(next, Ordering::Relaxed);
+            // The kernel must not find the 0 from a lock that is still in the list.
+            light_fence();
             node.next().store(0, Ordering::Relaxed);
         }
         #[cfg(target_pointer_width = "32")]
         {
             let mut at = &self.list().next;
-            for _ in 0..LIMIT {
+            let head = ptr::from_ref(&self.list().next).addr();
+            loop {
                 let next = at.load(Ordering::Relaxed);
                 if next & !PI == node.at {
                     at.store(node.next().load(Ordering::Relaxed), Ordering::Relaxed);
+                    // As on 64 bit.
+                    light_fence();
                     node.next().store(0, Ordering::Relaxed);
+                    return;
+                }
+                if next == head || next == 0 {
                     return;
                 }
                 // SAFETY: It is the next lock of the list.
@@ -307,10 +317,6 @@ impl Thread {
         }
     }
 }
-
-/// `ROBUST_LIST_LIMIT`: how many locks the kernel goes through.
-#[cfg(target_pointer_width = "32")]
-const LIMIT: usize = 2048;
 
 /// The head that the kernel has for this thread.
 fn registered() -> Result<Option<*const List>, Error> {
@@ -331,6 +337,13 @@ pub(crate) fn is_thread(id: u32) -> bool {
     let process = rustix::process::getpid().as_raw_nonzero().get();
     // SAFETY: No signal is sent, and there are no pointers.
     let sent = unsafe { call!(__NR_tgkill, process, id, 0_u32) };
+    sent != Err(Errno::SRCH)
+}
+
+/// Whether there is such a thread in any process, or it cannot be known.
+pub(crate) fn is_anybody(id: u32) -> bool {
+    // SAFETY: No signal is sent, and there are no pointers.
+    let sent = unsafe { call!(__NR_tkill, id, 0_u32) };
     sent != Err(Errno::SRCH)
 }
 

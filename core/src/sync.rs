@@ -140,7 +140,7 @@ mod real {
     }
 
     pub(crate) use crate::pshared::Process;
-    pub(crate) use crate::robust::{Node, Thread, is_thread};
+    pub(crate) use crate::robust::{Node, Thread, is_anybody, is_thread};
 
     /// Defines a function that is `const` outside models.
     macro_rules! const_fn {
@@ -701,6 +701,10 @@ mod model {
     }
 
     pub(crate) fn is_thread(_: u32) -> bool {
+        true
+    }
+
+    pub(crate) fn is_anybody(_: u32) -> bool {
         true
     }
 

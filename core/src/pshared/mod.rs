@@ -79,6 +79,7 @@ impl From<Errno> for Error {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::TIMEDOUT => Self::TimedOut,
+            Errno::DEADLK => Self::Deadlock,
             errno => Self::System(errno),
         }
     }

@@ -74,8 +74,8 @@ use crate::map::Access;
 use crate::shared::SharedBytes;
 use crate::sync::{
     AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, earlier, has_passed,
-    is_thread, layout, left, lock_pi, requeue, sleep, sleep_until, spin, try_lock_pi, unlock_pi,
-    wake_one,
+    is_anybody, is_thread, layout, left, lock_pi, requeue, sleep, sleep_until, spin, try_lock_pi,
+    unlock_pi, wake_one,
 };
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -602,6 +602,10 @@ impl Mutex {
                 seen = self.lock.load(Ordering::Relaxed);
                 continue;
             }
+            // Also where the word never is what the kernel compares it with.
+            if deadline.is_some_and(has_passed) {
+                return Err(Error::TimedOut);
+            }
             if seen & WAITERS == 0 {
                 // Relaxed: the kernel compares again, and (U1) sees the bit in the very word that it
                 // exchanges.
@@ -618,12 +622,26 @@ impl Mutex {
             // A wake may have been for one who was killed before it could lock.
             match sleep_until(&self.lock, seen | WAITERS, earlier(deadline, LOOK)) {
                 Ok(()) | Err(Errno::INTR) => {}
-                Err(Errno::TIMEDOUT) if !deadline.is_some_and(has_passed) => {}
+                Err(Errno::TIMEDOUT) if !deadline.is_some_and(has_passed) => self.look_for_owner(),
                 Err(error) => return Err(error.into()),
             }
             others = WAITERS;
             spins = SPINS;
             seen = self.lock.load(Ordering::Relaxed);
+        }
+    }
+
+    /// Does what the kernel should have done, if the owner has ended: it did not if that thread has called
+    /// execve(2), or had more locks than the kernel goes through, or one whose memory was gone.
+    fn look_for_owner(&self) {
+        // Relaxed, all: (L2) follows, and the kernel's answer is the edge to what the owner did.
+        let seen = self.lock.load(Ordering::Relaxed);
+        if seen & OWNER != 0 && !is_anybody(seen & OWNER) {
+            // A thread is there until the kernel has gone through its list, so this is what it left.
+            let died = seen & WAITERS | OWNER_DIED;
+            let _ = self
+                .lock
+                .compare_exchange(seen, died, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -881,11 +899,13 @@ impl Split {
             .checked_next_multiple_of(rustix::param::page_size())
     }
 
-    /// Maps the first `len` bytes of a file: whole pages. A peer that can truncate the file can kill us
+    /// Maps the first `len` bytes of a file: whole pages. On 64 bit only: the links that glibc's list on
+    /// 32 bit wants are among the shared bytes. A peer that can truncate the file can kill us
     /// with `SIGBUS`: seal it ([`memfd`](crate::memfd)).
     ///
     /// # Errors
     ///
+    /// - `NOSYS`: on 32 bit.
     /// - `INVAL`: `len` is 0, or no multiple of the page's size; or the file is of huge pages.
     /// - `NOMEM`, `ACCESS`, `NODEV`, `AGAIN`: as of mmap(2).
     ///
@@ -1039,7 +1059,16 @@ impl<'a> SplitMutex<'a> {
         if thread.is_forked() {
             return Err(Error::Forked.into());
         }
-        if self.claim.acquire(thread, how)? {
+        let claimed = match (how, self.claim.acquire(thread, How::Try)) {
+            // It was woken in place of one who sleeps on the word, perhaps the one that has the claim.
+            (How::Requeued, Err(Error::Busy)) => {
+                wake_one(&self.mutex.lock);
+                self.claim.acquire(thread, how)?
+            }
+            (How::Wait(_), Err(Error::Busy)) => self.claim.acquire(thread, how)?,
+            (_, claimed) => claimed?,
+        };
+        if claimed {
             // Its thread has ended, and the kernel has gone through its list.
             self.mutex.node(self.attributes).forget();
         }
