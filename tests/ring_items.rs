@@ -492,7 +492,10 @@ fn memory_without_this_ring_is_refused_by_name() {
     refused(AttachError::NotARing, ["no ring", "memory"]);
     ring::create(bytes, Kind::Spsc, 1024).unwrap();
     let (found, expected) = (1, 5);
-    refused(AttachError::Kind { found, expected }, ["kind 1", "not 5"]);
+    refused(
+        AttachError::Kind { found, expected },
+        ["kind spsc", "not items"],
+    );
     items::create::<[u8; 12]>(bytes, 64).unwrap();
     let (found, expected) = (12, 8);
     refused(

@@ -206,7 +206,7 @@ impl Thread {
         }
         let list = &head.list;
         // All of the head is reached from the list, also the word before it.
-        ptr::from_ref(&*head).expose_provenance();
+        let _ = ptr::from_ref(&*head).expose_provenance();
         list.next
             .store(ptr::from_ref(list).addr(), Ordering::Relaxed);
         let thread = Self::with(list)?;

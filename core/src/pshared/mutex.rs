@@ -935,7 +935,7 @@ impl Split {
         // SAFETY: In place of the first `len` bytes of memory that is ours, and that nobody uses yet.
         unsafe { mm::mmap(start, len, protection, flags, file.as_fd(), 0) }?;
         // For `unlock_slowly`, which knows the mutex only.
-        start.expose_provenance();
+        let _ = start.expose_provenance();
         Ok(split)
     }
 
