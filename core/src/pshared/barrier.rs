@@ -55,7 +55,8 @@
 //! # Pitfalls
 //!
 //! - A process that has forked has not joined twice: the child's copy of a [`Party`] gives [`Error::Forked`].
-//! - A process in another PID namespace counts as alive for ever.
+//! - A process in another PID namespace counts as alive for ever, and so does a forgotten [`Party`] as long as
+//!   its process lives.
 
 use super::{AttachError, Error, InPlace, Kind, Magic, find, sleep_a_while};
 use crate::futex::Deadline;

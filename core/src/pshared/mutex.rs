@@ -57,6 +57,9 @@
 //! - A mutex belongs to a thread, and its guards cannot be sent to another one.
 //! - Deadlocks are found only by error-checking and recursive mutexes, and by those that inherit priority.
 //! - Locking one's normal mutex a second time waits for ever, as POSIX has it.
+//! - A signal handler must not lock or unlock: it may interrupt a change of the thread's list.
+//! - Of some owners the kernel does not tell: a thread other than the first that calls execve(2), one whose
+//!   list leads through memory that is gone. Who waits asks for them every 50 ms; who only tries does not.
 
 use core::fmt;
 use core::mem;

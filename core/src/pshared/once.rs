@@ -43,7 +43,8 @@
 //!
 //! # Pitfalls
 //!
-//! - A process that begins again while it initialises waits for itself.
+//! - A process that begins again while it initialises waits for itself, also after a thread that ended with
+//!   a forgotten [`Initialiser`].
 //! - What died when it initialised is found by those who wait, within 100 ms, and by those who come. A
 //!   process in another PID namespace counts as alive for ever.
 

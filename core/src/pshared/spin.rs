@@ -48,7 +48,8 @@
 //! - Locking it a second time in the same thread waits for ever.
 //! - Where more threads want it than there are CPUs, its owner may not run while the others look: it is
 //!   made for short waits, and a [`mutex`](super::mutex) for long ones.
-//! - A process that executes another program (execve(2)) while it has the lock keeps it.
+//! - A process that executes another program (execve(2)) while it has the lock keeps it, and so does one
+//!   whose thread ends with a forgotten guard.
 
 use super::bell::{Bell, How, Waiting};
 use super::{AttachError, Error, InPlace, Kind, Magic, find};
