@@ -1,0 +1,296 @@
+//! A mutex in two pages: the words shared with anybody, the links of this process alone.
+
+use core::mem;
+use core::ptr;
+
+use linux_raw_sys::general::HUGETLBFS_MAGIC;
+use rustix::fd::AsFd;
+use rustix::fs::fstatfs;
+use rustix::io::Errno;
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+
+use super::super::{AttachError, Error, LOOK};
+use super::{Attributes, Guard, How, Kind, LockError, Mutex, OWNER, SPLIT, WAITERS};
+use crate::futex::Deadline;
+use crate::map::Access;
+use crate::shared::SharedBytes;
+use crate::sync::{Ordering, Thread, Word, has_passed, is_thread, left, sleep, wake_one};
+
+/// A mapping of a file with a mutex at its end, whose links are in a page that is this process's alone:
+/// for peers that are not trusted.
+///
+/// ```
+/// use linipc_core::memfd::{self, Flags};
+/// use linipc_core::pshared::mutex::{Kind, Split};
+/// use linipc_core::robust::Thread;
+///
+/// let memory = memfd::create(c"lock", Flags::ALLOW_SEALING)?;
+/// rustix::fs::ftruncate(&memory, 4096)?;
+/// let split = Split::map(&memory, 4096)?;
+/// let mutex = split.init(Kind::Normal);
+/// let guard = mutex.lock(Thread::current()?).expect("nobody else has it");
+/// split.bytes().write(0, b"what it guards")?;
+/// drop(guard);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
+/// # Invariants
+///
+/// `shared` bytes of the file are mapped from `start`, a multiple of the page's size, and behind them
+/// one private page, which is empty in a child.
+#[derive(Debug)]
+pub struct Split {
+    start: ptr::NonNull<u8>,
+    shared: usize,
+}
+
+// SAFETY: It is the only owner of its mapping, which any thread may use and unmap.
+unsafe impl Send for Split {}
+// SAFETY: What it lends is `Sync`.
+unsafe impl Sync for Split {}
+
+impl Split {
+    /// How many bytes of a mutex are shared.
+    pub const SHARED: usize = mem::offset_of!(Mutex, _links);
+
+    /// How long a file is that has so many bytes before the mutex: whole pages.
+    pub fn len(bytes: usize) -> Option<usize> {
+        bytes
+            .checked_add(Self::SHARED)?
+            .checked_next_multiple_of(rustix::param::page_size())
+    }
+
+    /// Maps the first `len` bytes of a file: whole pages. On 64 bit only: the links that glibc's list on
+    /// 32 bit wants are among the shared bytes. A peer that can truncate the file can kill us
+    /// with `SIGBUS`: seal it ([`memfd`](crate::memfd)).
+    ///
+    /// # Errors
+    ///
+    /// - `NOSYS`: on 32 bit.
+    /// - `INVAL`: `len` is 0, or no multiple of the page's size; or the file is of huge pages.
+    /// - `NOMEM`, `ACCESS`, `NODEV`, `AGAIN`: as of mmap(2).
+    ///
+    /// # References
+    ///
+    /// - [mmap(2)](https://man7.org/linux/man-pages/man2/mmap.2.html)
+    pub fn map(file: impl AsFd, len: usize) -> Result<Self, Errno> {
+        let page = rustix::param::page_size();
+        // Of huge pages the kernel would map more than was asked for, over what is behind it.
+        let is_huge = u32::try_from(fstatfs(&file)?.f_type) == Ok(HUGETLBFS_MAGIC);
+        if len == 0 || len % page != 0 || is_huge {
+            return Err(Errno::INVAL);
+        }
+        let all = len.checked_add(page).ok_or(Errno::NOMEM)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: New memory, where the kernel finds room.
+        let start =
+            unsafe { mm::mmap_anonymous(ptr::null_mut(), all, protection, MapFlags::PRIVATE) }?;
+        // INVARIANT: Unmapped when dropped, also if what follows fails.
+        let split = Self {
+            start: ptr::NonNull::new(start.cast()).ok_or(Errno::NOMEM)?,
+            shared: len,
+        };
+        // SAFETY: The whole mapping is ours, and nobody uses it yet.
+        unsafe { mm::madvise(start, all, Advice::LinuxWipeOnFork) }?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: In place of the first `len` bytes of memory that is ours, and that nobody uses yet.
+        unsafe { mm::mmap(start, len, protection, flags, file.as_fd(), 0) }?;
+        // For `unlock_slowly`, which knows the mutex only.
+        let _ = start.expose_provenance();
+        Ok(split)
+    }
+
+    /// The shared bytes before the mutex.
+    #[inline]
+    pub fn bytes(&self) -> SharedBytes<'_> {
+        let len = self.shared - Self::SHARED;
+        // SAFETY: They are mapped as long as `self` lives, and lent in this way only.
+        unsafe { SharedBytes::from_raw(self.start, len, Access::READ | Access::WRITE) }
+    }
+
+    fn mutex(&self) -> &Mutex {
+        let at = self.shared - Self::SHARED;
+        // SAFETY: It is within the mapping.
+        let mutex = unsafe { self.start.add(at) }.cast();
+        // SAFETY: The mutex begins in the file and ends in the private page, and is aligned since pages
+        // are. All accesses to it are atomic, and nobody else reaches the links.
+        unsafe { mutex.as_ref() }
+    }
+
+    fn claim(&self) -> &Claim {
+        let at = self.shared - Self::SHARED + size_of::<Mutex>();
+        // SAFETY: It is within the mapping.
+        let claim = unsafe { self.start.add(at) }.cast();
+        // SAFETY: It follows the links in the private page, is aligned, and any bytes are one.
+        unsafe { claim.as_ref() }
+    }
+
+    fn with(&self, attributes: Attributes) -> SplitMutex<'_> {
+        // Who has it, and how often, is not to be read from what others can write.
+        let attributes = Attributes::new(Kind::ErrorCheck, attributes.inherits());
+        let attributes = Attributes(SPLIT | attributes.0);
+        SplitMutex::new(self.mutex(), self.claim(), attributes)
+    }
+
+    /// Makes a free mutex there. Whoever used one there before must be gone.
+    pub fn init(&self, kind: Kind) -> SplitMutex<'_> {
+        let attributes = Attributes::new(kind, false);
+        self.mutex().format(attributes);
+        self.with(attributes)
+    }
+
+    /// [`Split::init`] of an [inheriting](Mutex::inheriting) mutex.
+    pub fn init_inheriting(&self, kind: Kind) -> SplitMutex<'_> {
+        let attributes = Attributes::new(kind, true);
+        self.mutex().format(attributes);
+        self.with(attributes)
+    }
+
+    /// The mutex that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::NotFound`]: as of [`Mutex::attach`].
+    pub fn attach(&self) -> Result<SplitMutex<'_>, AttachError> {
+        self.mutex()
+            .checked()
+            .map(|attributes| self.with(attributes))
+    }
+}
+
+impl Drop for Split {
+    fn drop(&mut self) {
+        // A forgotten guard has left it in the list of a thread, which will go through it. The word is
+        // in the page that is ours.
+        if self.mutex().node(Attributes(0)).is_in_list() {
+            return;
+        }
+        let all = self.shared + rustix::param::page_size();
+        // SAFETY: The mapping is ours, and everything lent from it is gone.
+        let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), all) };
+    }
+}
+
+/// The mutex of a [`Split`]. Whatever kind it has for C programs, who locks it a second time here gets
+/// [`Error::Deadlock`].
+#[derive(Debug, Clone, Copy)]
+pub struct SplitMutex<'a> {
+    mutex: &'a Mutex,
+    claim: &'a Claim,
+    attributes: Attributes,
+}
+
+impl<'a> SplitMutex<'a> {
+    pub(super) fn new(mutex: &'a Mutex, claim: &'a Claim, attributes: Attributes) -> Self {
+        Self {
+            mutex,
+            claim,
+            attributes,
+        }
+    }
+
+    /// [`Mutex::lock`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock`].
+    pub fn lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Wait(None))
+    }
+
+    /// [`Mutex::try_lock`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::try_lock`].
+    pub fn try_lock(self, thread: Thread) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Try)
+    }
+
+    /// [`Mutex::lock_deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::lock_deadline`].
+    pub fn lock_deadline(
+        self,
+        thread: Thread,
+        deadline: Deadline,
+    ) -> Result<Guard<'a>, LockError<'a>> {
+        self.acquire(thread, How::Wait(Some(deadline)))
+    }
+
+    pub(super) fn acquire(self, thread: Thread, how: How) -> Result<Guard<'a>, LockError<'a>> {
+        if thread.is_forked() {
+            return Err(Error::Forked.into());
+        }
+        let claimed = match (how, self.claim.acquire(thread, How::Try)) {
+            // It was woken in place of one who sleeps on the word, perhaps the one that has the claim.
+            (How::Requeued, Err(Error::Busy)) => {
+                wake_one(&self.mutex.lock);
+                self.claim.acquire(thread, how)?
+            }
+            (How::Wait(_), Err(Error::Busy)) => self.claim.acquire(thread, how)?,
+            (_, claimed) => claimed?,
+        };
+        if claimed {
+            // Its thread has ended, and the kernel has gone through its list.
+            self.mutex.node(self.attributes).forget();
+        }
+        let locked = self.mutex.acquire(thread, self.attributes, how);
+        if matches!(locked, Err(LockError::Failed(_))) {
+            self.claim.release();
+        }
+        locked
+    }
+}
+
+/// Which thread of this process has the mutex or waits for it, and so the links: others cannot write
+/// that.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(super) struct Claim(Word);
+
+impl Claim {
+    /// Gets it; whether it was one's who has ended.
+    fn acquire(&self, thread: Thread, how: How) -> Result<bool, Error> {
+        let (mut seen, mut others) = (0, 0);
+        loop {
+            if seen & OWNER == 0 || !is_thread(seen & OWNER) {
+                let mine = thread.id() | seen & WAITERS | others;
+                // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
+                // is done then. There is no mapping in models: loom cannot see it.
+                match self
+                    .0
+                    .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
+                {
+                    Ok(_) => return Ok(seen & OWNER != 0),
+                    Err(now) => seen = now,
+                }
+                continue;
+            }
+            let deadline = how.deadline()?;
+            if seen & OWNER == thread.id() {
+                return Err(Error::Deadlock);
+            }
+            if deadline.is_some_and(has_passed) {
+                return Err(Error::TimedOut);
+            }
+            // Relaxed: `release` exchanges the very word.
+            seen = self.0.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
+            if seen & OWNER != 0 {
+                // However it ends, all is looked at again.
+                let _ = sleep(&self.0, seen, left(deadline, LOOK));
+                others = WAITERS;
+                seen = self.0.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn release(&self) {
+        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
+        if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
+            wake_one(&self.0);
+        }
+    }
+}
