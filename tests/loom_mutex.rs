@@ -4,12 +4,13 @@
 #![cfg(loom)]
 
 use std::mem::forget;
+// Not loom's, which cannot be dropped while a model fails.
+use std::sync::Arc;
 
 use linipc_core::pshared::Error;
 use linipc_core::pshared::mutex::{Guard, Kind, LockError, Mutex};
-use linipc_core::sync::{Thread, kill_owner};
+use linipc_core::sync::{Fault, Thread, kill_owner, with};
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::thread;
 
 /// What a mutex guards: who touches it at the same time as another one fails the model.
@@ -87,7 +88,17 @@ fn two_exclude_each_other() {
 }
 
 #[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_wake_who_sleeps_sleeps_for_ever() {
+    with(Fault::NoWake, three_add);
+}
+
+#[test]
 fn three_exclude_each_other_and_none_sleeps_for_ever() {
+    three_add();
+}
+
+fn three_add() {
     model(Some(3), || {
         let shared = Shared::new(Kind::Normal);
         let others = [2, 3].map(|id| {

@@ -1,7 +1,7 @@
 //! This process, as the locks write it down.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
@@ -34,6 +34,8 @@ pub struct Process {
 struct Page {
     /// Of the process that has the page, or 0.
     identity: AtomicU64,
+    /// [`mark_of`] it, or 0.
+    mark: AtomicU32,
     /// Whether heavy fences do not reach this process.
     is_unreached: AtomicBool,
 }
@@ -55,7 +57,8 @@ impl Process {
             identity = identity::me()?;
             page.is_unreached
                 .store(!sync::register(), Ordering::Relaxed);
-            // Release: who finds the identity finds whether heavy fences reach it.
+            page.mark.store(mark_of(identity), Ordering::Relaxed);
+            // Release: who finds the identity finds the mark, and whether heavy fences reach it.
             page.identity.store(identity, Ordering::Release);
         }
         Ok(Self { identity, page })
@@ -81,7 +84,7 @@ impl Process {
         // SAFETY: There is a mark, so there was a page when it was made, and it is mapped for good.
         let page = unsafe { &*page };
         // Relaxed: as in `is_forked`.
-        mark_of(page.identity.load(Ordering::Relaxed)) != mark
+        page.mark.load(Ordering::Relaxed) != mark
     }
 
     /// What is written down: neither 0 nor another small number.
@@ -104,10 +107,12 @@ impl Process {
     }
 }
 
-/// The half with the process id.
-#[inline(always)]
+/// All of the process id, and ten bits that all else has a part in: namespace and start time tell a
+/// process from a child that has the same id in a namespace of its own.
 fn mark_of(identity: u64) -> u32 {
-    (identity >> 32) as u32
+    const ID: u32 = 42;
+    let rest = (identity << (64 - ID)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+    ((identity >> ID) as u32) << 10 | rest as u32
 }
 
 /// The page, which is mapped for good.
