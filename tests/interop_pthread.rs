@@ -57,11 +57,11 @@ impl Ours {
                     // SAFETY: Only the processes of the test have the memory.
                     true => unsafe { Mutex::init_inheriting(bytes, kind) }.unwrap(),
                     // SAFETY: As above.
-                    false => unsafe { Mutex::init(bytes, kind) }.unwrap(),
+                    false => unsafe { Mutex::init_pthread(bytes, kind) }.unwrap(),
                 })
             }
             Self::Split(split) if inherits => Lock::Split(split.init_inheriting(kind)),
-            Self::Split(split) => Lock::Split(split.init(kind)),
+            Self::Split(split) => Lock::Split(split.init_pthread(kind)),
         }
     }
 
@@ -308,7 +308,10 @@ fn the_owned_mutex_is_one_for_c() {
             let mut named = OpenOptions::new();
             let named = named.create_new(true).unlink_on_drop(true);
             let mut options = MutexOptions::new();
-            let mutex = options.kind(kind).open_named("/mutex", 5_u64, named);
+            let mutex = options
+                .pthread(true)
+                .kind(kind)
+                .open_named("/mutex", 5_u64, named);
             let mutex = mutex.unwrap();
             let guard = mutex.lock().unwrap();
             assert_eq!(c(program, &["try", place]), "EBUSY");

@@ -238,6 +238,12 @@ impl Thread {
         Process::is_forked_from((self.who >> 32) as u32)
     }
 
+    /// [`Process::light_fence`] of the thread's process.
+    #[inline(always)]
+    pub(crate) fn light_fence(&self) {
+        Process::light_fence_of((self.who >> 32) as u32);
+    }
+
     #[inline(always)]
     fn list(&self) -> &List {
         // SAFETY: It lives as long as this thread, which has the token (the type's invariant).

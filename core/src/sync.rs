@@ -75,19 +75,6 @@ mod real {
         Futex::shared(word).wake(u32::MAX).unwrap_or(0)
     }
 
-    /// Sleeps while the word is `expected`.
-    #[inline(always)]
-    pub(crate) fn sleep_until(
-        word: &Word,
-        expected: u32,
-        deadline: Option<Deadline>,
-    ) -> Result<(), Errno> {
-        match Futex::shared(word).wait(expected, deadline) {
-            Err(Errno::AGAIN) => Ok(()),
-            done => done,
-        }
-    }
-
     /// Wakes one who sleeps on the word.
     #[inline(always)]
     pub(crate) fn wake_one(word: &Word) {
@@ -231,14 +218,6 @@ mod real {
         };
         let at = Duration::try_from(deadline.at).unwrap_or_default();
         at.saturating_sub(now_by(deadline.clock)).min(at_most)
-    }
-
-    /// A deadline, or the time that is `slice` from now if that is earlier.
-    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Option<Deadline> {
-        match deadline {
-            Some(_) if left(deadline, slice) < slice => deadline,
-            _ => Some(Deadline::after(Clock::Monotonic, slice)),
-        }
     }
 
     /// The header at the beginning of memory that can hold one.
@@ -592,15 +571,6 @@ mod model {
         Err(Errno::TIMEDOUT)
     }
 
-    pub(crate) fn sleep_until(
-        word: &Word,
-        expected: u32,
-        _: Option<Deadline>,
-    ) -> Result<(), Errno> {
-        word.sleep(expected);
-        Ok(())
-    }
-
     pub(crate) fn wake_one(word: &Word) {
         word.wake(1);
     }
@@ -674,6 +644,10 @@ mod model {
 
         pub(crate) fn is_forked(&self) -> bool {
             false
+        }
+
+        pub(crate) fn light_fence(&self) {
+            Process(0).light_fence();
         }
 
         pub(crate) fn begin(&self, _: Node) {}
@@ -815,10 +789,6 @@ mod model {
 
     pub(crate) fn left(_: Option<Deadline>, at_most: Duration) -> Duration {
         at_most
-    }
-
-    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Option<Deadline> {
-        deadline
     }
 
     macro_rules! layout {

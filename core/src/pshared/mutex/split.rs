@@ -10,7 +10,9 @@ use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 use super::super::{AttachError, Error, LOOK};
-use super::{Attributes, Guard, How, Kind, LockError, Mutex, OWNER, SPLIT, WAITERS};
+use super::{
+    Attributes, Guard, How, INHERIT, Kind, LockError, Mutex, NATIVE, OWNER, PTHREAD, SPLIT, WAITERS,
+};
 use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
@@ -127,21 +129,26 @@ impl Split {
 
     fn with(&self, attributes: Attributes) -> SplitMutex<'_> {
         // Who has it, and how often, is not to be read from what others can write.
-        let attributes = Attributes::new(Kind::ErrorCheck, attributes.inherits());
-        let attributes = Attributes(SPLIT | attributes.0);
+        let attributes = Attributes(SPLIT | attributes.error_checking().0);
         SplitMutex::new(self.mutex(), self.claim(), attributes)
     }
 
     /// Makes a free mutex there. Whoever used one there before must be gone.
     pub fn init(&self, kind: Kind) -> SplitMutex<'_> {
-        let attributes = Attributes::new(kind, false);
-        self.mutex().format(attributes);
-        self.with(attributes)
+        self.format(Attributes::new(kind, NATIVE))
+    }
+
+    /// [`Split::init`] of one that C programs lock [too](Mutex::pthread).
+    pub fn init_pthread(&self, kind: Kind) -> SplitMutex<'_> {
+        self.format(Attributes::new(kind, PTHREAD))
     }
 
     /// [`Split::init`] of an [inheriting](Mutex::inheriting) mutex.
     pub fn init_inheriting(&self, kind: Kind) -> SplitMutex<'_> {
-        let attributes = Attributes::new(kind, true);
+        self.format(Attributes::new(kind, PTHREAD | INHERIT))
+    }
+
+    fn format(&self, attributes: Attributes) -> SplitMutex<'_> {
         self.mutex().format(attributes);
         self.with(attributes)
     }
