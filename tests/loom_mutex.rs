@@ -98,6 +98,28 @@ fn three_exclude_each_other_and_none_sleeps_for_ever() {
     three_add();
 }
 
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_light_fence_a_wake_up_is_lost() {
+    with(Fault::NoLightFence, three_add);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_heavy_fence_a_wake_up_is_lost() {
+    with(Fault::NoHeavyFence, three_add);
+}
+
+#[test]
+fn who_may_miss_a_wake_up_naps() {
+    with(Fault::HeavyFenceRefused, three_add);
+}
+
+#[test]
+fn who_is_not_reached_by_the_heavy_fence_makes_its_own() {
+    with(Fault::NoRegistration, three_add);
+}
+
 fn three_add() {
     model(Some(3), || {
         let shared = Shared::new(Kind::Normal);

@@ -75,6 +75,12 @@ mod real {
         Futex::shared(word).wake(u32::MAX).unwrap_or(0)
     }
 
+    /// Stores what publishes all that was done before, over what others may exchange at the same time.
+    #[inline(always)]
+    pub(crate) fn overwrite(word: &Word, value: u32) {
+        word.store(value, Ordering::Release);
+    }
+
     /// Wakes one who sleeps on the word.
     #[inline(always)]
     pub(crate) fn wake_one(word: &Word) {
@@ -569,6 +575,12 @@ mod model {
             word.sleep(expected);
         }
         Err(Errno::TIMEDOUT)
+    }
+
+    /// Loom does not see that an exchange which misses a store comes before it. Among exchanges it does, and
+    /// tries all their orders.
+    pub(crate) fn overwrite(word: &Word, value: u32) {
+        word.swap(value, Ordering::Release);
     }
 
     pub(crate) fn wake_one(word: &Word) {

@@ -96,7 +96,8 @@ use crate::futex::Deadline;
 use crate::shared::SharedBytes;
 use crate::sync::{
     AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, heavy_fence,
-    is_anybody, layout, left, lock_pi, requeue, sleep, spin, try_lock_pi, unlock_pi, wake_one,
+    is_anybody, layout, left, lock_pi, overwrite, requeue, sleep, spin, try_lock_pi, unlock_pi,
+    wake_one,
 };
 
 mod split;
@@ -783,7 +784,7 @@ impl Mutex {
                 return self.release_to_sleepers();
             }
             // (U1) Release: what this owner did is visible to the next one.
-            self.lock.store(0, Ordering::Release);
+            overwrite(&self.lock, 0);
             // (U2)
             thread.light_fence();
             // (U3) Relaxed: (U2) orders it.
