@@ -73,8 +73,13 @@ fn model(preemptions: Option<usize>, body: impl Fn(Arc<Shared>) + Sync + Send + 
     builder.max_branches = 10_000;
     builder.check(move || {
         body(Arc::new(Shared {
-            // SAFETY: All threads of the model only lock.
-            mutex: unsafe { Mutex::new(Kind::Normal) },
+            mutex: match preemptions {
+                // The protocol with fewer steps.
+                // SAFETY: All threads of the model only lock.
+                ALL => unsafe { Mutex::pthread(Kind::Normal) },
+                // SAFETY: As above.
+                _ => unsafe { Mutex::new(Kind::Normal) },
+            },
             changed: Condvar::new(),
             items: UnsafeCell::new(0),
         }));
