@@ -294,6 +294,25 @@ fn what_is_not_robust_or_adaptive_is_refused() {
     });
 }
 
+/// C does not take a mutex of our own protocol for one of its own.
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn ours_alone_is_refused_by_c() {
+    isolated!(|| {
+        let program = native_c();
+        let object = object();
+        let region = Region::shared(&object, 0, 4096, Access::READ | Access::WRITE).unwrap();
+        let bytes = region.bytes().slice(64, 40).unwrap();
+        for kind in [Kind::Normal, Kind::Recursive, Kind::ErrorCheck] {
+            // SAFETY: Only the processes of the test have the memory.
+            let mutex = unsafe { Mutex::init(bytes, kind) }.unwrap();
+            assert_eq!(c(program.path(), &["try", PLACES[0]]), "EINVAL");
+            assert_eq!(c(program.path(), &["leave", PLACES[0]]), "EINVAL");
+            drop(mutex.lock(me()).unwrap());
+        }
+    });
+}
+
 /// The owned mutex of the crate `linipc` is one in two pages, with a value before it.
 #[test]
 #[cfg_attr(not(has_gcc), ignore = "gcc is missing")]

@@ -6,7 +6,9 @@
 //! | `sem_t`, process-shared | [`Semaphore`] | glibc and musl, 32 and 64 bit ([`Format`]) |
 //!
 //! Both sides lock each other out, wake each other, and learn of each other's death. Either side may
-//! make the object, in memory that both map.
+//! make the object, in memory that both map: on ours by [`Mutex::pthread`](super::mutex::Mutex::pthread),
+//! [`init_pthread`](super::mutex::Mutex::init_pthread) or those that inherit priority. To a mutex of our own
+//! protocol glibc says `EINVAL`.
 //!
 //! ```c
 //! pthread_mutexattr_t attributes;
