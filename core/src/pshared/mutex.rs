@@ -719,7 +719,7 @@ impl Mutex {
         }
         self.unlock(thread, attributes, owner);
         if attributes.is_split() {
-            self.claim().release();
+            self.claim().release(thread, attributes);
         }
     }
 
