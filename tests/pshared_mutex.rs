@@ -564,33 +564,37 @@ fn threads_of_one_process_have_a_split_mutex_in_turns() {
         let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
         rustix::fs::ftruncate(&file, 4096).unwrap();
         let split = Split::map(&file, 4096).unwrap();
-        let mutex = split.init(Kind::Recursive);
-        let guard = mutex.lock(me()).unwrap();
-        assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
-                assert_eq!(failed(mutex.lock_deadline(me(), soon())), Error::TimedOut);
-                // Also where somebody has made the shared word free.
-                let word = Region::shared(&file, 0, 4096, Access::READ | Access::WRITE).unwrap();
-                word.bytes()
-                    .atomic_u32(4096 - Split::SHARED)
-                    .unwrap()
-                    .store(0, Relaxed);
-                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
-                drop(mutex.lock(me()).unwrap());
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Recursive);
+            let guard = mutex.lock(me()).unwrap();
+            assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+            assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                    assert_eq!(failed(mutex.lock_deadline(me(), soon())), Error::TimedOut);
+                    // Also where somebody has made the shared word free.
+                    let word =
+                        Region::shared(&file, 0, 4096, Access::READ | Access::WRITE).unwrap();
+                    word.bytes()
+                        .atomic_u32(4096 - Split::SHARED)
+                        .unwrap()
+                        .store(0, Relaxed);
+                    assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                    drop(mutex.lock(me()).unwrap());
+                });
+                std::thread::sleep(Duration::from_millis(100));
+                drop(guard);
+                other.join().unwrap();
+                // A thread that ends has it no more.
+                scope
+                    .spawn(|| std::mem::forget(mutex.lock(me()).unwrap()))
+                    .join()
+                    .unwrap();
             });
-            std::thread::sleep(Duration::from_millis(100));
-            drop(guard);
-            other.join().unwrap();
-            // A thread that ends has it no more.
-            scope
-                .spawn(|| std::mem::forget(mutex.lock(me()).unwrap()))
-                .join()
-                .unwrap();
-        });
-        drop(inconsistent(mutex.try_lock(me())).mark_consistent());
-        drop(mutex.try_lock(me()).unwrap());
+            drop(inconsistent(mutex.try_lock(me())).mark_consistent());
+            drop(mutex.try_lock(me()).unwrap());
+        }
     });
 }
 
@@ -608,11 +612,8 @@ fn the_first_thread_of_a_process_ends_with_a_split_mutex() {
         rustix::fs::ftruncate(&file, 4096).unwrap();
         let split = Split::map(&file, 4096).unwrap();
         let successors = split.bytes().atomic_u32(0).unwrap();
-        for inherits in [false, true] {
-            let mutex = match inherits {
-                true => split.init_inheriting(Kind::Normal),
-                false => split.init(Kind::Normal),
-            };
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Normal);
             peer(|| {
                 let first = me().id();
                 std::mem::forget(mutex.lock(me()).unwrap());
@@ -630,6 +631,52 @@ fn the_first_thread_of_a_process_ends_with_a_split_mutex() {
             })
             .join();
             assert_eq!(successors.swap(0, Relaxed), 1);
+        }
+    });
+}
+
+#[test]
+fn a_thread_ends_with_a_split_mutex_for_which_others_wait() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Normal);
+            let (here, waiting) = std::sync::mpsc::channel();
+            let (locked, go) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                let forgetful = scope.spawn(move || {
+                    std::mem::forget(mutex.lock(me()).unwrap());
+                    locked.send(()).unwrap();
+                    for thread in waiting {
+                        support::eventually("it waits", || stat(thread, 3) == "S");
+                    }
+                });
+                go.recv().unwrap();
+                let others = [(); 3].map(|()| {
+                    let here = here.clone();
+                    scope.spawn(move || {
+                        here.send(me().id()).unwrap();
+                        drop(here);
+                        let deadline = Deadline::after(Clock::Monotonic, PATIENCE / 2);
+                        match mutex.lock_deadline(me(), deadline) {
+                            Ok(guard) => drop(guard),
+                            Err(LockError::OwnerDied(guard)) => {
+                                drop(guard.mark_consistent());
+                                return 1;
+                            }
+                            Err(failed) => panic!("{failed}"),
+                        }
+                        0
+                    })
+                });
+                drop(here);
+                forgetful.join().unwrap();
+                let died: u32 = others.into_iter().map(|other| other.join().unwrap()).sum();
+                assert_eq!(died, 1);
+            });
+            drop(mutex.try_lock(me()).unwrap());
         }
     });
 }
