@@ -35,7 +35,7 @@ pub use super::{AttachError, Error, Mismatch};
 
 lock!(core::Barrier, parties: u32);
 
-/// A barrier, for 1 to [`PARTIES_MAX`] parties: with another number nobody can join.
+/// A barrier, for 1 to [`PARTIES_MAX`] parties.
 #[derive(Debug)]
 #[doc(alias = "pthread_barrier_t")]
 pub struct Barrier(Owned<At<core::Barrier>>);

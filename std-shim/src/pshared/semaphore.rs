@@ -34,7 +34,7 @@ pub use super::{AttachError, Error, Mismatch};
 
 lock!(core::Semaphore, value: u32);
 
-/// A semaphore. A new one has so many units; above [`VALUE_MAX`] it is that.
+/// A semaphore. A new one has so many units, [`VALUE_MAX`] at most.
 #[derive(Debug)]
 #[doc(alias = "sem_t")]
 pub struct Semaphore(Owned<At<core::Semaphore>>);
