@@ -178,8 +178,7 @@ fn those_who_cannot_be_moved_are_not_counted_as_moved() {
         let shared = Shared::new(Kind::Normal);
         let inheriting = Shared::inheriting();
         for (shared, moves) in [(&shared, 1), (&inheriting, 0)] {
-            let waiting = peer(|| drop(shared.take()));
-            until_asleep(waiting.pid());
+            let waiting = shared.popping();
             shared.changed().notify_all(&shared.add(1));
             waiting.join();
             assert_eq!(shared.word(64 + 8).load(Ordering::Relaxed), moves);
