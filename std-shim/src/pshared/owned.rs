@@ -194,9 +194,8 @@ impl<L: Lock, B: Behind> At<L, B> {
         Self::BEHIND + B::LEN
     };
 
-    /// The lock, if nobody has destroyed it.
     #[inline]
-    pub(super) fn lock(&self) -> Result<&L, AttachError> {
+    fn lock(&self) -> Result<&L, AttachError> {
         L::attach(self.region.bytes())
     }
 
@@ -205,6 +204,14 @@ impl<L: Lock, B: Behind> At<L, B> {
         self.region
             .bytes()
             .slice(Self::BEHIND.min(Self::LEN), B::LEN)
+    }
+}
+
+impl<L: Lock, B: Behind> Owned<At<L, B>> {
+    /// The lock, if nobody has destroyed it.
+    #[inline]
+    pub(super) fn words(&self) -> io::Result<&L> {
+        self.place.lock().map_err(attach_error)
     }
 }
 

@@ -37,6 +37,9 @@ use crate::sync::{
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 ///
+/// If a guard was forgotten, and its thread goes on, its list leads through the private page: then the mapping
+/// stays when this is dropped.
+///
 /// # Invariants
 ///
 /// `shared` bytes of the file are mapped from `start`, a multiple of the page's size, and behind them
