@@ -259,7 +259,7 @@ impl Barrier {
     /// Others may do the same, each as far as it comes. So the place first says for which generation that is
     /// done, and no other one is broken for it.
     fn clear_if_dead(&self, slot: &AtomicU64) {
-        // Acquire, both: of `join`, and of who cleared it.
+        // Acquire: of `join`; and of who has named a generation, so that the state is not of one before.
         let mut party = slot.load(Ordering::Acquire);
         if party == 0 || of_dead(party).is_none() && is_alive(party) {
             return;
@@ -271,12 +271,12 @@ impl Barrier {
             let next = match of_dead(party) {
                 Some(generation) if generation == state.generation() => {
                     if state.count() != 0 {
-                        // Release and Acquire: as (A1).
+                        // Release and Acquire: as (A1). Relaxed on failure: it is loaded again.
                         let broken = self.state.compare_exchange(
                             state.0,
                             state.broken().0,
                             Ordering::AcqRel,
-                            Ordering::Acquire,
+                            Ordering::Relaxed,
                         );
                         if broken.is_err() {
                             continue;
@@ -292,7 +292,7 @@ impl Barrier {
                 None => dead(state.generation()),
             };
             // Release: whoever takes the place comes after the generation was broken; as in `join`,
-            // loom cannot see it. Acquire on failure: of who was faster.
+            // loom cannot see it. Acquire on failure: as the load above.
             match slot.compare_exchange(party, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if next == 0 => return,
                 Ok(_) => party = next,

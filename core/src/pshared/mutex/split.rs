@@ -323,7 +323,8 @@ impl Claim {
                 _ => lock_pi(&self.0, deadline).map(|()| true),
             };
             match locked {
-                // Acquire: as above. The kernel sets the bit for who has waited for one that ended.
+                // Acquire: as above; loom cannot see it. The kernel sets the bit for who has waited for one
+                // that ended.
                 Ok(true) => {
                     return Ok(self.0.fetch_and(!OWNER_DIED, Ordering::Acquire) & OWNER_DIED != 0);
                 }
@@ -331,7 +332,7 @@ impl Claim {
                 Err(Errno::SRCH) if is_left => {
                     // The kernel has set the bit in vain.
                     let left = seen | WAITERS;
-                    // Acquire: as above.
+                    // Acquire: as above; loom cannot see it.
                     let taken =
                         self.0
                             .compare_exchange(left, mine, Ordering::Acquire, Ordering::Relaxed);
@@ -354,15 +355,15 @@ impl Claim {
 
     /// Whether a thread that has not ended has it.
     fn is_taken(&self) -> bool {
-        // Acquire: what the kernel did for one that has ended, it did before.
+        // Acquire: as in `acquire`; loom cannot see it, as there.
         let owner = self.0.load(Ordering::Acquire) & OWNER;
         owner != 0 && is_thread(owner)
     }
 
     pub(super) fn release(&self, thread: Thread, attributes: Attributes) {
-        // Release, both: the next one sees the links as they are. As in `acquire`, loom cannot see it.
         if attributes.inherits() {
             let (mine, free) = (thread.id(), 0);
+            // Release: as below; loom cannot see it.
             let freed = self
                 .0
                 .compare_exchange(mine, free, Ordering::Release, Ordering::Relaxed);
@@ -370,7 +371,10 @@ impl Claim {
                 // Nobody else writes the word.
                 let _ = unlock_pi(&self.0);
             }
-        } else if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
+            return;
+        }
+        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
+        if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
             wake_one(&self.0);
         }
     }
