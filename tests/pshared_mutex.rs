@@ -721,7 +721,8 @@ fn threads_inherit_priority_from_each_other() {
 fn killed_before_the_wake_the_kernel_wakes() {
     isolated!(|| {
         let memory = memory();
-        let mutex = make(&memory, Kind::Normal);
+        // SAFETY: Only the processes of the test have the memory.
+        let mutex = unsafe { Mutex::init_pthread(memory.bytes(), Kind::Normal) }.unwrap();
         let word = memory.bytes().atomic_u32(0).unwrap();
         let stage = Stage::new();
         let victim = peer(|| {
