@@ -12,10 +12,10 @@ use linipc_core::map::{Access, Region};
 use linipc_core::pshared::semaphore::{Semaphore, VALUE_MAX};
 use linipc_core::pshared::{AttachError, Error};
 use locks::{
-    killed_at_every_step, killed_at_random, memories, memory, patient, patiently, scribbled, sleeper,
-    soon, until_asleep_or_dead, word,
+    behind, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
+    scribbled, sleeper, soon, word,
 };
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer, until_asleep};
+use support::{Peer, catch_signals, caught, eventually, interrupt, peer};
 
 fn make(memory: &Region, value: u32) -> &Semaphore {
     Semaphore::init(memory.bytes(), value).unwrap()
@@ -51,8 +51,7 @@ fn who_sleeps_is_woken() {
     isolated!(|| {
         let memory = memory();
         let semaphore = make(&memory, 0);
-        let sleepers =
-            [(); 3].map(|()| sleeper(|| semaphore.wait_deadline(patiently()).unwrap()));
+        let sleepers = [(); 3].map(|()| sleeper(|| semaphore.wait_deadline(patiently()).unwrap()));
         semaphore.post_many(0).unwrap();
         semaphore.post().unwrap();
         semaphore.post_many(2).unwrap();
@@ -72,9 +71,7 @@ fn a_signal_does_not_end_the_wait() {
             semaphore.wait().unwrap();
             assert_eq!(caught(), 1);
         });
-        eventually("it catches", || {
-            word(&memory, 64).load(Relaxed) == 1
-        });
+        eventually("it catches", || word(&memory, 64).load(Relaxed) == 1);
         interrupt(&sleeper);
         semaphore.post().unwrap();
         sleeper.join();
@@ -170,7 +167,10 @@ fn killed_at_any_moment_they_hold_nobody_up() {
         let memory = memory();
         let semaphores: [_; LOCKS] = std::array::from_fn(|i| {
             let bytes = memory.bytes().slice(64 * i, 64).unwrap();
-            (Semaphore::init(bytes, 0).unwrap(), word(&memory, 64 * i + 32))
+            (
+                Semaphore::init(bytes, 0).unwrap(),
+                word(&memory, 64 * i + 32),
+            )
         });
         let mut posted = 0;
         killed_at_random::<3>(
@@ -203,7 +203,10 @@ fn killed_at_any_moment_they_hold_nobody_up() {
             // Who was killed may have taken one, and not counted it.
             let taken = taken.load(Relaxed);
             let lost = ROUNDS as u32 + 3;
-            assert!((posted - lost..=posted).contains(&taken), "{taken} of {posted}");
+            assert!(
+                (posted - lost..=posted).contains(&taken),
+                "{taken} of {posted}"
+            );
             // Nobody sleeps any more, and it is known after one post.
             semaphore.post().unwrap();
             semaphore.try_wait().unwrap();
@@ -297,20 +300,10 @@ fn killed_at_every_step_of_a_wait_the_next_one_gets_the_unit() {
                 semaphore.wait().unwrap();
             },
             |semaphore, victim| {
-                let victim = victim.pid();
-                // Behind it.
-                let next = peer(|| {
-                    until_asleep_or_dead(victim);
-                    semaphore.wait().unwrap();
-                });
-                let posting = peer(|| {
-                    until_asleep_or_dead(victim);
-                    until_asleep(next.pid());
-                    semaphore.post().unwrap();
-                });
-                (next, posting)
+                let next = || semaphore.wait().unwrap();
+                behind(victim, next, || semaphore.post().unwrap())
             },
-            |semaphore, (next, posting)| {
+            |semaphore, [next, posting]| {
                 posting.join();
                 eventually("one of them takes it", || semaphore.value() == 0);
                 semaphore.post().unwrap();

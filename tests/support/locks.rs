@@ -191,3 +191,22 @@ pub fn until_asleep_or_dead(stepped: i32) {
             .map_or(true, |stat| stat.contains(") S") || stat.contains(") Z"))
     });
 }
+
+/// Two who come when the one that is stepped sleeps, or is dead: the next one, and when that sleeps too,
+/// behind it, the last one, who does what they wait for.
+pub fn behind(stepped: &Peer, next: impl FnOnce(), last: impl FnOnce()) -> [Peer; 2] {
+    let stepped = stepped.pid();
+    let memory = memory();
+    let comes = word(&memory, 0);
+    let next = peer(|| {
+        until_asleep_or_dead(stepped);
+        comes.store(1, Relaxed);
+        next();
+    });
+    let last = peer(|| {
+        eventually("the next one comes", || comes.load(Relaxed) == 1);
+        until_asleep(next.pid());
+        last();
+    });
+    [next, last]
+}
