@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
-use linipc_core::pshared::Process;
+use linipc_core::pshared::mutex::{Guard, Inconsistent, LockError};
+use linipc_core::pshared::{Error, Process};
+use linipc_core::robust::Thread;
 
 use self::step::Stage;
 use crate::support::{PATIENCE, Peer, count, eventually, peer, until_asleep};
@@ -30,6 +32,35 @@ pub fn word(memory: &Region, at: usize) -> &AtomicU32 {
 
 pub fn this_process() -> Process {
     Process::current().unwrap()
+}
+
+pub fn this_thread() -> Thread {
+    Thread::current().unwrap()
+}
+
+/// Why a mutex is not locked.
+pub fn failed<'a>(result: Result<Guard<'a>, LockError<'a>>) -> Error {
+    match result {
+        Err(LockError::Failed(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A mutex whose last owner died.
+pub fn inconsistent<'a>(result: Result<Guard<'a>, LockError<'a>>) -> Inconsistent<'a> {
+    match result {
+        Err(LockError::OwnerDied(guard)) => guard,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A mutex whose last owner may have died.
+pub fn healthy<'a>(result: Result<Guard<'a>, LockError<'a>>) -> Guard<'a> {
+    match result {
+        Ok(guard) => guard,
+        Err(LockError::OwnerDied(guard)) => guard.mark_consistent(),
+        Err(failed) => panic!("{failed}"),
+    }
 }
 
 /// For what is not to be had.
