@@ -387,7 +387,7 @@ fn killed_at_every_step_of_unlocking_beside_sleepers() {
 #[test]
 fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
-        const ROUNDS: usize = 1_500;
+        const ROUNDS: usize = 1_000;
         let memory = memory();
         let [before, after, repaired] = [2048, 2112, 2176].map(|at| word(&memory, at));
         for inherits in [false, true] {

@@ -78,6 +78,8 @@ use crate::sync::{
 mod split;
 
 use self::split::Claim;
+#[cfg(loom)]
+pub use self::split::SplitModel;
 pub use self::split::{Split, SplitMutex};
 
 /// Somebody sleeps (`FUTEX_WAITERS`).

@@ -294,3 +294,44 @@ impl Claim {
         }
     }
 }
+
+/// A mutex with a claim, in a model: a [`Split`] without a mapping.
+#[cfg(loom)]
+#[derive(Debug)]
+#[repr(C)]
+pub struct SplitModel {
+    mutex: Mutex,
+    claim: Claim,
+}
+
+#[cfg(loom)]
+impl SplitModel {
+    /// One that is free.
+    pub fn new(inherits: bool) -> Self {
+        Self {
+            mutex: Mutex::with(Attributes::new(Kind::Normal, inherits)),
+            claim: Claim(Word::new(0)),
+        }
+    }
+
+    /// What threads of this process lock. It is not moved after that.
+    pub fn here(&self) -> SplitMutex<'_> {
+        const _: () = assert!(mem::offset_of!(SplitModel, claim) == size_of::<Mutex>());
+        // For `unlock_slowly`, as in `Split::map`.
+        let _ = ptr::from_ref(self).expose_provenance();
+        let kind = self.mutex.attributes();
+        let attributes = Attributes::new(Kind::ErrorCheck, kind.inherits());
+        let attributes = Attributes(SPLIT | attributes.0);
+        SplitMutex::new(&self.mutex, &self.claim, attributes)
+    }
+
+    /// What another process locks, which has a claim of its own.
+    pub fn elsewhere(&self) -> &Mutex {
+        &self.mutex
+    }
+
+    /// A stranger writes that nobody has it.
+    pub fn scribble(&self) {
+        self.mutex.lock.store(0, Ordering::Relaxed);
+    }
+}
