@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use linipc_core::pshared::Error;
 use linipc_core::pshared::barrier::{Barrier, Party};
-use linipc_core::sync::{Fault, Process, with};
+use linipc_core::sync::{Fault, Process, passed, with};
 use loom::thread;
 use models::{ALL, Guarded, SOME, spawn};
 
@@ -172,5 +172,31 @@ fn a_successor_is_not_counted_beside_the_dead_one() {
         until_complete(&mut party);
         third.join().unwrap();
         successor.join().unwrap();
+    });
+}
+
+#[test]
+fn who_comes_too_early_is_not_counted_and_loses_nothing_of_others() {
+    model(3, SOME, |shared| {
+        let others = [0, 1].map(|at| {
+            spawn(&shared, move |shared| {
+                let mut party = shared.join(1 + at as u32);
+                shared.work(at);
+                if at == 1 && party.wait_deadline(passed()) == Err(Error::TimedOut) {
+                    // This one was there, and is there again.
+                    party.wait().unwrap();
+                } else if at == 0 {
+                    party.wait().unwrap();
+                }
+                assert_eq!([0, 1, 2].map(|at| shared.done(at)), [1; 3]);
+            })
+        });
+        let mut party = shared.join(3);
+        shared.work(2);
+        party.wait().unwrap();
+        assert_eq!([0, 1, 2].map(|at| shared.done(at)), [1; 3]);
+        for other in others {
+            other.join().unwrap();
+        }
     });
 }

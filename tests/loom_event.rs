@@ -174,3 +174,16 @@ fn a_reset_right_behind_the_set_holds_nobody_back() {
         waiting.join().unwrap();
     });
 }
+
+#[test]
+fn who_sleeps_goes_on_also_if_it_is_reset_before_it_looks() {
+    model(Reset::Manual, SOME, |shared| {
+        let waiting = spawn(&shared, Shared::wait);
+        while !shared.event.is_waited_for() {
+            thread::yield_now();
+        }
+        shared.event.set();
+        assert!(shared.event.reset());
+        join([waiting]);
+    });
+}

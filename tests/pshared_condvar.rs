@@ -111,6 +111,19 @@ fn a_wait_has_a_deadline_and_has_the_mutex_again() {
 }
 
 #[test]
+fn who_notifies_in_vain_does_so_once() {
+    isolated!(|| {
+        let memory = memory();
+        let shared = Shared::new(&memory, Kind::Normal);
+        let waited = shared.changed.wait_deadline(shared.lock(), soon()).unwrap();
+        assert_eq!(shared.word(68).load(Relaxed) & 1, 1, "it has slept");
+        shared.changed.notify_one();
+        assert_eq!(shared.word(68).load(Relaxed) & 1, 0, "nobody sleeps");
+        drop(waited);
+    });
+}
+
+#[test]
 fn one_is_woken() {
     isolated!(|| {
         let memories = memories();

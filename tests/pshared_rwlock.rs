@@ -476,7 +476,7 @@ impl<'a> Pair<'a> {
 }
 
 #[test]
-fn killed_at_every_step() {
+fn killed_at_every_step_of_reading_and_writing() {
     isolated!(|| {
         let memories = memories();
         let operation = |lock: &RwLock, pair: &Pair<'_>, process| {

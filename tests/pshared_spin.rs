@@ -283,9 +283,10 @@ fn killed_at_any_moment_nobody_waits_for_ever() {
                     let [before, after] = [64, 128].map(|at| word(memory, at));
                     before.store(0, Relaxed);
                     after.store(0, Relaxed);
-                    let work = || {
+                    let work = |pause: Option<Duration>| {
                         let process = me();
                         loop {
+                            pause.into_iter().for_each(std::thread::sleep);
                             match lock.lock(process) {
                                 Ok(_guard) => {
                                     assert_eq!(before.load(Relaxed), after.load(Relaxed));
@@ -300,7 +301,9 @@ fn killed_at_any_moment_nobody_waits_for_ever() {
                             }
                         }
                     };
-                    let [victim, one, two] = [(); 3].map(|()| peer(work));
+                    // The one that is killed has it more often than the others.
+                    let pause = Some(Duration::from_micros(50));
+                    let [one, two, victim] = [pause, pause, None].map(|pause| peer(|| work(pause)));
                     eventually("somebody gets on", || after.load(Relaxed) > 0);
                     for _ in 0..random.below(5_000) {
                         std::hint::spin_loop();

@@ -49,7 +49,7 @@
 //!
 //! | release | acquire | publishes |
 //! |---|---|---|
-//! | (A1) each party exchanges the state | (A1) the last one exchanges it | what all did before they came |
+//! | (A1) each party exchanges the state | (A1) the last one exchanges it | what all did before they came, through whatever exchanges are between |
 //! | (A1) the last one exchanges it | (W1) the others load it | the same |
 //!
 //! # Pitfalls
@@ -244,8 +244,8 @@ impl Barrier {
     /// If a party is dead, breaks the generation, if somebody is there, and then frees the place: so that
     /// nobody who takes it is counted beside the dead one.
     fn clear_if_dead(&self, slot: &AtomicU64) {
-        // Acquire, both: of `join`, and of who cleared it.
-        let party = slot.load(Ordering::Acquire);
+        // Relaxed: only who is known to be dead is cleared, and that is the edge to what it did.
+        let party = slot.load(Ordering::Relaxed);
         if party == 0 || is_alive(party) {
             return;
         }
@@ -253,13 +253,16 @@ impl Barrier {
         // since `is_alive` orders it too.
         let mut state = State(self.state.load(Ordering::Acquire));
         // Else another one has done it, and the generation is perhaps the next one.
-        while slot.load(Ordering::Acquire) == party {
+        // Relaxed: if a successor is in the state, so is what it took the place by.
+        while slot.load(Ordering::Relaxed) == party {
             if state.count() != 0 {
-                // Release and Acquire: as (A1).
                 if let Err(now) = self.state.compare_exchange(
                     state.0,
                     state.broken().0,
-                    Ordering::AcqRel,
+                    // Relaxed: what was done before (A1) goes on through exchanges of any kind.
+                    Ordering::Relaxed,
+                    // Acquire: of a successor's (A1). It takes two who clear, and one who comes meanwhile:
+                    // that is too much for a model, so loom cannot see it.
                     Ordering::Acquire,
                 ) {
                     state = State(now);
@@ -434,11 +437,11 @@ impl Party<'_> {
         // Relaxed: the exchange looks again.
         let mut seen = State(self.barrier.state.load(Ordering::Relaxed));
         while seen.generation() == generation && seen.count() > 0 {
-            // Release and Acquire: what others did before they came goes on to the last one.
+            // Relaxed: what others did before they came goes on through exchanges of any kind.
             match self.barrier.state.compare_exchange(
                 seen.0,
                 seen.0 - ONE,
-                Ordering::AcqRel,
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Err(why),
