@@ -19,6 +19,8 @@ const SOME: Option<usize> = Some(3);
 struct Shared {
     mutex: Mutex,
     guarded: Guarded,
+    /// What the kernel does when its owner dies.
+    kill_owner: fn(&Mutex, Thread),
 }
 
 impl Shared {
@@ -27,6 +29,7 @@ impl Shared {
             // SAFETY: All threads of the model only lock.
             mutex: unsafe { Mutex::new(kind) },
             guarded: Guarded::default(),
+            kill_owner,
         }
     }
 
@@ -36,6 +39,7 @@ impl Shared {
             // SAFETY: As in `new`.
             mutex: unsafe { Mutex::inheriting(Kind::Normal) },
             guarded: Guarded::default(),
+            kill_owner: kill_inheriting_owner,
         }
     }
 
@@ -64,8 +68,7 @@ impl Shared {
         let (guard, _) = self.lock(thread);
         self.guarded.add();
         forget(guard);
-        kill_owner(&self.mutex, Thread(thread));
-        kill_inheriting_owner(&self.mutex, Thread(thread));
+        (self.kill_owner)(&self.mutex, Thread(thread));
     }
 }
 

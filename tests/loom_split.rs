@@ -123,12 +123,11 @@ fn who_only_tries_or_comes_too_late_excludes_too() {
     model(ALL, Shared::new, |shared| {
         let other = spawn(&shared, |shared| shared.lock_and_add(2));
         let mutex = shared.split.here();
-        for locked in [
-            || mutex.try_lock(Thread(1)),
-            || mutex.lock_deadline(Thread(1), passed()),
-        ]
-        .map(|lock| lock())
-        {
+        for late in [false, true] {
+            let locked = match late {
+                false => mutex.try_lock(Thread(1)),
+                true => mutex.lock_deadline(Thread(1), passed()),
+            };
             match locked {
                 Ok(_guard) => shared.guarded.add(),
                 Err(LockError::Failed(Error::Busy | Error::TimedOut)) => {}

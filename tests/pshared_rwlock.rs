@@ -519,13 +519,17 @@ fn killed_at_every_step_of_reading_and_writing() {
 #[test]
 fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
-        const ROUNDS: usize = 1_000;
-        let memory = memory();
-        let lock = make(&memory);
-        let pair = Pair::new(&memory);
-        let [reads, repaired, raised] = [2, 3, 4].map(|i| word(&memory, 4096 + 64 * i));
-        let work = |seed: u64| {
+        const LOCKS: usize = 4;
+        const ROUNDS: usize = 500;
+        let memories = memories();
+        let all: [_; LOCKS] = std::array::from_fn(|i| {
+            let memory = &memories[i];
+            let words = [2, 3, 4].map(|i| word(memory, 4096 + 64 * i));
+            (make(memory), Pair::new(memory), words)
+        });
+        let work = |at: usize, seed: u64| {
             let process = me();
+            let (lock, pair, [reads, repaired, raised]) = all[at];
             for turn in seed.. {
                 match turn % 8 {
                     0 | 1 => match lock.write(process) {
@@ -570,20 +574,25 @@ fn killed_at_any_moment_the_others_go_on() {
             }
         };
         killed_at_random::<4>(
-            1,
+            LOCKS,
             ROUNDS,
-            |_, seed| work(seed),
+            work,
             |_| {
-                let seen = (reads.load(Relaxed), pair.1.load(Relaxed));
-                eventually("somebody reads", || reads.load(Relaxed) != seen.0);
-                eventually("somebody writes", || pair.1.load(Relaxed) != seen.1);
+                let seen =
+                    all.map(|(_, pair, [reads, ..])| (reads.load(Relaxed), pair.1.load(Relaxed)));
+                for ((_, pair, [reads, ..]), seen) in all.into_iter().zip(seen) {
+                    eventually("somebody reads", || reads.load(Relaxed) != seen.0);
+                    eventually("somebody writes", || pair.1.load(Relaxed) != seen.1);
+                }
             },
             |_| {},
         );
-        assert!(repaired.load(Relaxed) > 0, "no kill has hit a writer");
-        assert!(raised.load(Relaxed) > 0, "nobody was upgraded");
-        pair.repair(lock.try_write(me()));
-        drop(lock.try_write(me()).unwrap());
+        for (lock, pair, [_, repaired, raised]) in all {
+            assert!(repaired.load(Relaxed) > 0, "no kill has hit a writer");
+            assert!(raised.load(Relaxed) > 0, "nobody was upgraded");
+            pair.repair(lock.try_write(me()));
+            drop(lock.try_write(me()).unwrap());
+        }
     });
 }
 
