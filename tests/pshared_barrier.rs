@@ -11,6 +11,7 @@ use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::Region;
 use linipc_core::pshared::barrier::{Barrier, PARTIES_MAX, Party};
 use linipc_core::pshared::{AttachError, Error};
+use locks::step::Stage;
 use locks::{
     holder, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
     scribbled, sleeper, soon, this_process as me, word,
@@ -140,6 +141,63 @@ fn all_who_wait_learn_that_one_died_and_go_on_with_a_successor() {
             successor.join();
             waiting.into_iter().for_each(Peer::join);
         }
+    });
+}
+
+#[test]
+fn one_death_breaks_one_generation() {
+    isolated!(|| {
+        let memory = memory();
+        let barrier = make(&memory, 2);
+        let mut party = barrier.join(me()).unwrap();
+        let dying = peer(|| {
+            let _ = barrier.join(me()).unwrap().wait();
+        });
+        until_asleep(dying.pid());
+        dying.kill();
+        let stage = Stage::new();
+        let successor = peer(|| {
+            let process = me();
+            stage.begin();
+            let _party = barrier.join(process).unwrap();
+            stage.end();
+        });
+        stage.expect_begin(&successor);
+        let generation = || word(&memory, 8).load(Relaxed) >> 20;
+        while generation() == 0 {
+            assert!(
+                !stage.steps(&successor, 1),
+                "it breaks the dead one's generation"
+            );
+        }
+        // It stops right there, and this one does the rest: the death was of before it came.
+        let deadline = Deadline::after(Clock::Monotonic, Duration::from_millis(200));
+        assert_eq!(party.wait_deadline(deadline), Err(Error::TimedOut));
+        assert_eq!(generation(), 1);
+        barrier.join(me()).map(drop).unwrap();
+        assert!(stage.steps(&successor, usize::MAX));
+        successor.kill();
+    });
+}
+
+/// A death after the last one has come leaves a place for the next generation to find.
+#[test]
+fn who_dies_when_all_were_there_is_found_by_the_next_generation() {
+    isolated!(|| {
+        let memory = memory();
+        let barrier = make(&memory, 2);
+        let mut party = barrier.join(me()).unwrap();
+        let dying = peer(|| {
+            let mut party = barrier.join(me()).unwrap();
+            party.wait().unwrap();
+            std::thread::park();
+        });
+        party.wait().unwrap();
+        until_asleep(dying.pid());
+        dying.kill();
+        assert_eq!(party.wait(), Err(Error::PeerDead));
+        let mut successor = barrier.join(me()).unwrap();
+        assert_eq!(successor.wait_deadline(soon()), Err(Error::TimedOut));
     });
 }
 

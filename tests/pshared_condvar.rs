@@ -179,6 +179,21 @@ fn those_who_are_moved_are_not_woken_before_the_mutex_is_free() {
 }
 
 #[test]
+fn those_who_cannot_be_moved_are_not_counted_as_moved() {
+    isolated!(|| {
+        let memories = memories();
+        let shared = Shared::new(&memories[0], Kind::Normal);
+        let inheriting = Shared::inheriting(&memories[1]);
+        for (shared, moves) in [(shared, 1), (inheriting, 0)] {
+            let waiting = shared.popping();
+            shared.changed.notify_all(&shared.add(1));
+            waiting.join();
+            assert_eq!(shared.word(64 + 8).load(Relaxed), moves);
+        }
+    });
+}
+
+#[test]
 fn all_are_woken_without_the_mutex() {
     isolated!(|| {
         let memory = memory();

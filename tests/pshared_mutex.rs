@@ -517,6 +517,19 @@ fn a_forgotten_guard_keeps_the_mapping() {
         // SAFETY: As above.
         let mapped = unsafe { libc::mincore(at.cast(), 4096, [0_u8].as_mut_ptr()) };
         assert_eq!(mapped, -1);
+
+        // The list of a thread that has ended was gone through.
+        let split = Split::map(&file, 4096).unwrap();
+        let mutex = split.init(Kind::Normal);
+        std::thread::scope(|scope| {
+            let forgetful = scope.spawn(|| std::mem::forget(mutex.lock(me()).unwrap()));
+            forgetful.join().unwrap();
+        });
+        let at = split.bytes().as_ptr();
+        drop(split);
+        // SAFETY: As above.
+        let mapped = unsafe { libc::mincore(at.cast(), 4096, [0_u8].as_mut_ptr()) };
+        assert_eq!(mapped, -1);
     });
 }
 
@@ -543,33 +556,186 @@ fn threads_of_one_process_have_a_split_mutex_in_turns() {
         let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
         rustix::fs::ftruncate(&file, 4096).unwrap();
         let split = Split::map(&file, 4096).unwrap();
-        let mutex = split.init(Kind::Recursive);
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Recursive);
+            let guard = mutex.lock(me()).unwrap();
+            assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+            assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                    assert_eq!(failed(mutex.lock_deadline(me(), soon())), Error::TimedOut);
+                    // Also where somebody has made the shared word free.
+                    let word =
+                        Region::shared(&file, 0, 4096, Access::READ | Access::WRITE).unwrap();
+                    word.bytes()
+                        .atomic_u32(4096 - Split::SHARED)
+                        .unwrap()
+                        .store(0, Relaxed);
+                    assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                    drop(mutex.lock(me()).unwrap());
+                });
+                std::thread::sleep(Duration::from_millis(100));
+                drop(guard);
+                other.join().unwrap();
+                // A thread that ends has it no more.
+                scope
+                    .spawn(|| std::mem::forget(mutex.lock(me()).unwrap()))
+                    .join()
+                    .unwrap();
+            });
+            drop(inconsistent(mutex.try_lock(me())).mark_consistent());
+            drop(mutex.try_lock(me()).unwrap());
+        }
+    });
+}
+
+/// The number behind the name of a thread of this process in `/proc/thread-self/stat`, from 3 on.
+fn stat(thread: u32, field: usize) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(field - 3).unwrap().to_owned()
+}
+
+#[test]
+fn the_first_thread_of_a_process_ends_with_a_split_mutex() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        let successors = split.bytes().atomic_u32(0).unwrap();
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Normal);
+            peer(|| {
+                let first = me().id();
+                std::mem::forget(mutex.lock(me()).unwrap());
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        support::eventually("it has ended", || stat(first, 3) == "Z");
+                        let deadline = Deadline::after(Clock::Monotonic, PATIENCE / 2);
+                        let locked = mutex.lock_deadline(me(), deadline);
+                        drop(inconsistent(locked).mark_consistent());
+                        successors.fetch_add(1, Relaxed);
+                    });
+                    // SAFETY: Ends this thread, and no other.
+                    unsafe { libc::syscall(libc::SYS_exit, 0) };
+                });
+            })
+            .join();
+            assert_eq!(successors.swap(0, Relaxed), 1);
+        }
+    });
+}
+
+#[test]
+fn a_thread_ends_with_a_split_mutex_for_which_others_wait() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Normal);
+            let (here, waiting) = std::sync::mpsc::channel();
+            let (locked, go) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                let forgetful = scope.spawn(move || {
+                    std::mem::forget(mutex.lock(me()).unwrap());
+                    locked.send(()).unwrap();
+                    for thread in waiting {
+                        support::eventually("it waits", || stat(thread, 3) == "S");
+                    }
+                });
+                go.recv().unwrap();
+                let others = [(); 3].map(|()| {
+                    let here = here.clone();
+                    scope.spawn(move || {
+                        here.send(me().id()).unwrap();
+                        drop(here);
+                        let deadline = Deadline::after(Clock::Monotonic, PATIENCE / 2);
+                        match mutex.lock_deadline(me(), deadline) {
+                            Ok(guard) => drop(guard),
+                            Err(LockError::OwnerDied(guard)) => {
+                                drop(guard.mark_consistent());
+                                return 1;
+                            }
+                            Err(failed) => panic!("{failed}"),
+                        }
+                        0
+                    })
+                });
+                drop(here);
+                forgetful.join().unwrap();
+                let died: u32 = others.into_iter().map(|other| other.join().unwrap()).sum();
+                assert_eq!(died, 1);
+            });
+            drop(mutex.try_lock(me()).unwrap());
+        }
+    });
+}
+
+#[test]
+fn threads_inherit_priority_from_each_other() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        let mutex = split.init_inheriting(Kind::Normal);
+        let urgent = || {
+            let parameter = libc::sched_param { sched_priority: 1 };
+            // SAFETY: The kernel reads the parameter. It is for this thread.
+            unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) }
+        };
         let guard = mutex.lock(me()).unwrap();
-        assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
+        let first = me().id();
+        let usual = stat(first, 18);
         std::thread::scope(|scope| {
             let other = scope.spawn(|| {
-                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
-                assert_eq!(failed(mutex.lock_deadline(me(), soon())), Error::TimedOut);
-                // Also where somebody has made the shared word free.
-                let word = Region::shared(&file, 0, 4096, Access::READ | Access::WRITE).unwrap();
-                word.bytes()
-                    .atomic_u32(4096 - Split::SHARED)
-                    .unwrap()
-                    .store(0, Relaxed);
-                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                if urgent() == -1 {
+                    return support::skip("no permission for SCHED_FIFO");
+                }
                 drop(mutex.lock(me()).unwrap());
+                assert_eq!(stat(first, 18), usual);
             });
-            std::thread::sleep(Duration::from_millis(100));
+            // As of `SCHED_FIFO` with 1.
+            support::eventually("it has the other one's priority", || {
+                other.is_finished() || stat(first, 18) == "-2"
+            });
             drop(guard);
             other.join().unwrap();
-            // A thread that ends has it no more.
-            scope
-                .spawn(|| std::mem::forget(mutex.lock(me()).unwrap()))
-                .join()
-                .unwrap();
         });
-        drop(inconsistent(mutex.try_lock(me())).mark_consistent());
-        drop(mutex.try_lock(me()).unwrap());
+    });
+}
+
+/// It frees the word, and is killed before it wakes one of the C library's, which sleeps for as long as
+/// nobody does.
+#[test]
+#[cfg(target_env = "gnu")]
+fn killed_before_the_wake_the_kernel_wakes() {
+    isolated!(|| {
+        let memory = memory();
+        let mutex = make(&memory, Kind::Normal);
+        let word = memory.bytes().atomic_u32(0).unwrap();
+        let stage = Stage::new();
+        let victim = peer(|| {
+            let guard = mutex.lock(me()).unwrap();
+            stage.begin();
+            drop(guard);
+            stage.end();
+        });
+        support::eventually("it is locked", || word.load(Relaxed) != 0);
+        let waiting = peer(|| {
+            let mutex = std::ptr::from_ref(mutex).cast_mut().cast();
+            // SAFETY: It is a mutex of this format, in memory of this process.
+            assert_eq!(unsafe { libc::pthread_mutex_lock(mutex) }, 0);
+        });
+        support::eventually("it waits", || word.load(Relaxed) >> 31 == 1);
+        until_asleep(waiting.pid());
+        stage.expect_begin(&victim);
+        while word.load(Relaxed) != 0 {
+            assert!(!stage.steps(&victim, 1), "it is unlocked");
+        }
+        victim.kill();
+        waiting.join();
     });
 }
 

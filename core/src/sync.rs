@@ -751,10 +751,6 @@ mod model {
             Self
         }
 
-        pub(crate) fn is_in_list(&self) -> bool {
-            false
-        }
-
         pub(crate) fn forget(&self) {}
     }
 

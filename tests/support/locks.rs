@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 #[path = "step.rs"]
-mod step;
+pub mod step;
 
 use std::array;
 use std::sync::atomic::AtomicU32;

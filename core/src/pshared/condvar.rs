@@ -225,6 +225,10 @@ impl Condvar {
     /// - [pthread_cond_broadcast(3)](https://man7.org/linux/man-pages/man3/pthread_cond_broadcast.3p.html)
     #[doc(alias = "pthread_cond_broadcast")]
     pub fn notify_all(&self, guard: &Guard<'_>) {
+        // Those who wait must not believe that they were moved.
+        if !guard.can_move_sleepers() {
+            return self.wake_all();
+        }
         let (seen, now) = self.change(|| {
             // Relaxed: (N1) publishes it.
             self.requeues.fetch_add(1, Ordering::Relaxed);

@@ -721,7 +721,7 @@ impl Mutex {
         }
         self.unlock(thread, attributes, owner);
         if attributes.is_split() {
-            self.claim().release();
+            self.claim().release(thread, attributes);
         }
     }
 
@@ -782,12 +782,14 @@ impl<'a> Guard<'a> {
         mutex.acquire(thread, attributes, how)
     }
 
+    /// Whether others can sleep on at the mutex who sleep elsewhere.
+    pub(crate) fn can_move_sleepers(&self) -> bool {
+        !self.thread.is_forked() && !self.attributes.inherits()
+    }
+
     /// Lets those who sleep on a word, if that is `expected`, sleep on until the mutex is free, one after
-    /// the other; whether it could be done.
+    /// the other; whether it could be done. Only if they [can](Guard::can_move_sleepers).
     pub(crate) fn move_sleepers(&self, word: &Word, expected: u32) -> bool {
-        if self.thread.is_forked() || self.attributes.inherits() {
-            return false;
-        }
         // Relaxed: (U1) of this thread sees it.
         self.mutex.lock.fetch_or(WAITERS, Ordering::Relaxed);
         requeue(word, expected, &self.mutex.lock).is_ok()

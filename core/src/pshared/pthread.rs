@@ -16,6 +16,13 @@
 //! pthread_mutex_init(mutex, &attributes); // what `Mutex::attach` finds
 //! ```
 //!
+//! # Pitfalls
+//!
+//! - If one is killed after it has freed a mutex, before it wakes one who sleeps there, the kernel does that
+//!   (since Linux 5.5), unless another one has locked in between: that one does not know that others sleep, and
+//!   wakes nobody either. Ours look every 50 ms; those of the C library sleep until one more comes that has to
+//!   sleep, as they do where all are of the C library.
+//!
 //! # Not supported
 //!
 //! - Mutexes that are not robust, adaptive ones, and those with a priority ceiling:

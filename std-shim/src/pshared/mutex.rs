@@ -260,7 +260,7 @@ impl<T: Plain> Place for Pages<T> {
         })
     }
 
-    fn init(&self, (options, initial): Self::Initial) -> Result<(), Errno> {
+    fn init(&self, (options, initial): Self::Initial) -> io::Result<()> {
         Variable::new(self.split.bytes())?.format(initial)?;
         let _ = match options.inherits {
             true => self.split.init_inheriting(options.kind),
