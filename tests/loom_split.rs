@@ -20,12 +20,21 @@ struct Shared {
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn with(inherits: bool) -> Self {
         Self {
-            split: SplitModel::new(false),
+            split: SplitModel::new(inherits),
             changed: Condvar::new(),
             guarded: Guarded::default(),
         }
+    }
+
+    fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// One that lends its owner the priority of those who wait, and so does its claim.
+    fn inheriting() -> Self {
+        Self::with(true)
     }
 
     fn lock(&self, thread: u32) -> Guard<'_> {
@@ -54,15 +63,20 @@ impl Shared {
     }
 }
 
+/// A split mutex as it is made, of both sorts.
+const BOTH: [fn() -> Shared; 2] = [Shared::new, Shared::inheriting];
+
 #[test]
 fn threads_exclude_each_other_whatever_a_stranger_writes() {
-    model(ALL, Shared::new, |shared| {
-        let other = spawn(&shared, |shared| shared.lock_and_add(2));
-        let stranger = spawn(&shared, |shared| shared.split.scribble());
-        shared.lock_and_add(1);
-        join([other, stranger]);
-        assert_eq!(shared.guarded.value(), 2);
-    });
+    for new in BOTH {
+        model(ALL, new, |shared| {
+            let other = spawn(&shared, |shared| shared.lock_and_add(2));
+            let stranger = spawn(&shared, |shared| shared.split.scribble());
+            shared.lock_and_add(1);
+            join([other, stranger]);
+            assert_eq!(shared.guarded.value(), 2);
+        });
+    }
 }
 
 #[test]
@@ -98,8 +112,8 @@ fn two_threads_and_another_process_exclude_each_other() {
     three_add();
 }
 
-fn three_threads_add() {
-    model(SOME, Shared::new, |shared| {
+fn three_threads_add(new: fn() -> Shared) {
+    model(SOME, new, |shared| {
         let others = [2, 3].map(|thread| spawn(&shared, move |shared| shared.lock_and_add(thread)));
         shared.lock_and_add(1);
         join(others);
@@ -109,13 +123,19 @@ fn three_threads_add() {
 
 #[test]
 fn none_of_three_threads_sleeps_for_ever() {
-    three_threads_add();
+    BOTH.map(three_threads_add);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn without_the_wake_of_the_claim_who_sleeps_sleeps_for_ever() {
-    with(Fault::NoWake, three_threads_add);
+    with(Fault::NoWake, || three_threads_add(Shared::new));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_wake_of_the_claim_who_inherits_sleeps_for_ever() {
+    with(Fault::NoWake, || three_threads_add(Shared::inheriting));
 }
 
 #[test]

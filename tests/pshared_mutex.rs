@@ -14,6 +14,7 @@ use linipc_core::memfd;
 use linipc_core::pshared::mutex::{Kind, LockError, Mutex, Split, SplitMutex};
 use linipc_core::pshared::{AttachError, Error};
 use linipc_core::robust::{self, Head, Thread};
+use locks::step::Stage;
 use locks::{
     failed, healthy, holder, inconsistent, killed_at_every_step, killed_at_random, memories,
     memory, patiently, sleeper, soon, this_thread as me, word,

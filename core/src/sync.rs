@@ -724,7 +724,9 @@ mod model {
     pub struct Thread(pub u32);
 
     impl Thread {
+        /// Only the thread itself asks for it, before each call of the kernel that wants it.
         pub(crate) fn id(&self) -> u32 {
+            ME.with(|me| me.set(self.0));
             self.0
         }
 
@@ -732,9 +734,7 @@ mod model {
             false
         }
 
-        pub(crate) fn begin(&self, _: Node) {
-            ME.with(|me| me.set(self.0));
-        }
+        pub(crate) fn begin(&self, _: Node) {}
 
         pub(crate) fn end(&self) {}
 
