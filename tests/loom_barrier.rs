@@ -179,7 +179,7 @@ fn a_successor_is_not_counted_beside_the_dead_one() {
 
 #[test]
 fn who_comes_too_early_is_not_counted_and_loses_nothing_of_others() {
-    model(3, SOME, |shared| {
+    model(3, Some(1), |shared| {
         let others = [0, 1].map(|at| {
             spawn(&shared, move |shared| {
                 let mut party = shared.join(1 + at as u32);

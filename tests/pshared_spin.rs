@@ -15,7 +15,7 @@ use locks::{
     Random, holder, killed_at_every_step, memories, memory, patient, patiently, scribbled, sleeper,
     soon, this_process as me, word,
 };
-use support::{count, eventually, peer, until_asleep};
+use support::{Peer, count, eventually, peer, until_asleep};
 
 fn make(memory: &Region) -> &SpinLock {
     SpinLock::init(memory.bytes()).unwrap()
@@ -319,12 +319,12 @@ fn killed_at_any_moment_nobody_waits_for_ever() {
                         drop(guard);
                         let seen = after.load(Relaxed);
                         eventually("the others go on", || after.load(Relaxed) != seen);
-                        others.map(support::Peer::kill);
+                        others.into_iter().for_each(Peer::kill);
                     }
                     Err(error) => {
                         assert_eq!(error, Error::PeerDead);
                         deaths += 1;
-                        others.map(support::Peer::join);
+                        others.into_iter().for_each(Peer::join);
                     }
                 }
             }
