@@ -519,8 +519,8 @@ fn killed_at_every_step_of_reading_and_writing() {
 #[test]
 fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
-        const LOCKS: usize = 4;
-        const ROUNDS: usize = 500;
+        const LOCKS: usize = 1;
+        const ROUNDS: usize = 1_000;
         let memories = memories();
         let all: [_; LOCKS] = std::array::from_fn(|i| {
             let memory = &memories[i];
