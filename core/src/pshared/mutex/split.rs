@@ -272,7 +272,7 @@ impl Claim {
             if seen & OWNER == 0 || is_time && !is_thread(seen & OWNER) {
                 let mine = thread.id() | seen & WAITERS | others;
                 // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
-                // is done then. There is no mapping in models: loom cannot see it.
+                // is done then.
                 match self
                     .0
                     .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
@@ -303,7 +303,7 @@ impl Claim {
     /// The same of a mutex that inherits priority: so does the claim, whose word the kernel has too.
     fn acquire_inheriting(&self, thread: Thread, how: How) -> Result<bool, Error> {
         loop {
-            // Acquire: as in `acquire`; loom cannot see it, as there.
+            // Acquire: as in `acquire`.
             let (free, mine) = (0, thread.id());
             let taken = self
                 .0
@@ -363,7 +363,7 @@ impl Claim {
     pub(super) fn release(&self, thread: Thread, attributes: Attributes) {
         if attributes.inherits() {
             let (mine, free) = (thread.id(), 0);
-            // Release: as below; loom cannot see it.
+            // Release: as below.
             let freed = self
                 .0
                 .compare_exchange(mine, free, Ordering::Release, Ordering::Relaxed);
@@ -373,7 +373,7 @@ impl Claim {
             }
             return;
         }
-        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
+        // Release: the next one sees the links as they are.
         if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
             wake_one(&self.0);
         }
