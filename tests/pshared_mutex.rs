@@ -1,7 +1,7 @@
 //! Robust mutexes between processes.
 
-#[path = "support/step.rs"]
-mod step;
+#[path = "support/locks.rs"]
+mod locks;
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,15 +11,15 @@ use linipc_core::Errno;
 use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
 use linipc_core::memfd;
-use linipc_core::pshared::mutex::{Guard, Inconsistent, Kind, LockError, Mutex, Split, SplitMutex};
+use linipc_core::pshared::mutex::{Kind, LockError, Mutex, Split, SplitMutex};
 use linipc_core::pshared::{AttachError, Error};
 use linipc_core::robust::{self, Head, Thread};
-use step::Stage;
+use locks::step::Stage;
+use locks::{
+    failed, healthy, holder, inconsistent, killed_at_every_step, killed_at_random, memories,
+    memory, patiently, sleeper, soon, this_thread as me, word,
+};
 use support::{PATIENCE, Peer, catch_signals, caught, interrupt, peer, until_asleep};
-
-fn memory() -> Region {
-    Region::anonymous(8192, Access::READ | Access::WRITE).unwrap()
-}
 
 fn make(memory: &Region, kind: Kind) -> &Mutex {
     make_with(memory, kind, false)
@@ -38,36 +38,7 @@ fn make_with(memory: &Region, kind: Kind, inherits: bool) -> &Mutex {
 
 /// A process that has the mutex.
 fn owner(mutex: &Mutex) -> Peer {
-    let owner = peer(|| {
-        let _guard = mutex.lock(me()).unwrap();
-        std::thread::park();
-    });
-    support::eventually("the owner has it", || {
-        matches!(mutex.try_lock(me()), Err(LockError::Failed(Error::Busy)))
-    });
-    owner
-}
-
-fn me() -> Thread {
-    Thread::current().unwrap()
-}
-
-fn failed<'a>(result: Result<Guard<'a>, LockError<'a>>) -> Error {
-    match result {
-        Err(LockError::Failed(error)) => error,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn inconsistent<'a>(result: Result<Guard<'a>, LockError<'a>>) -> Inconsistent<'a> {
-    match result {
-        Err(LockError::OwnerDied(guard)) => guard,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Clock::Monotonic, Duration::from_millis(20))
+    holder(|| mutex.lock(me()).unwrap())
 }
 
 #[test]
@@ -92,8 +63,7 @@ fn who_sleeps_is_woken() {
         let memory = memory();
         let mutex = make(&memory, Kind::Normal);
         let guard = mutex.lock(me()).unwrap();
-        let sleeper = peer(|| drop(mutex.lock(me()).unwrap()));
-        until_asleep(sleeper.pid());
+        let sleeper = sleeper(|| drop(mutex.lock(me()).unwrap()));
         drop(guard);
         sleeper.join();
     });
@@ -198,11 +168,7 @@ fn a_signal_does_not_end_the_wait() {
         let guard = mutex.lock(me()).unwrap();
         let sleeper = peer(|| {
             catch_signals();
-            drop(
-                mutex
-                    .lock_deadline(me(), Deadline::after(Clock::Realtime, PATIENCE))
-                    .unwrap(),
-            );
+            drop(mutex.lock_deadline(me(), patiently()).unwrap());
             assert!(caught() > 0);
         });
         support::eventually("it catches signals", || {
@@ -339,49 +305,82 @@ fn many_are_held_and_given_back_in_any_order() {
     });
 }
 
+/// Kills who does something with a mutex and a counter at every step, beside so many who wait to lock it
+/// too. The next ones get it, and at most one of them learns of a death.
+fn killed_at_every_step_of(
+    inherits: bool,
+    waiting: usize,
+    begin_locked: bool,
+    is_told: impl Fn(u32) -> bool,
+) {
+    let memories = memories();
+    let mut died = 0;
+    killed_at_every_step(
+        &memories,
+        |memory| {
+            let words = [2048, 2112].map(|at| word(memory, at));
+            words.iter().for_each(|word| word.store(0, Relaxed));
+            (make_with(memory, Kind::Normal, inherits), words)
+        },
+        |(mutex, [counter, _]), begin| {
+            let thread = me();
+            // What is asked once is asked before.
+            let locked = mutex.lock(thread).unwrap();
+            let guard = match begin_locked {
+                true => {
+                    begin();
+                    locked
+                }
+                false => {
+                    drop(locked);
+                    begin();
+                    mutex.lock(thread).unwrap()
+                }
+            };
+            counter.store(counter.load(Relaxed) + 1, Relaxed);
+            drop(guard);
+        },
+        |(mutex, [_, told]), _| {
+            let add = move || {
+                let locked = mutex.lock_deadline(me(), patiently());
+                if let Err(LockError::OwnerDied(_)) = &locked {
+                    told.fetch_add(1, Relaxed);
+                }
+                drop(healthy(locked));
+            };
+            Vec::from_iter((0..waiting).map(|_| sleeper(add)))
+        },
+        |(mutex, [_, told]), waiting| {
+            let locked = mutex.lock_deadline(me(), patiently());
+            if let Err(LockError::OwnerDied(_)) = &locked {
+                told.fetch_add(1, Relaxed);
+            }
+            drop(healthy(locked));
+            waiting.into_iter().for_each(Peer::join);
+            let told = told.load(Relaxed);
+            assert!(told <= 1, "{told}");
+            died += told;
+            // It is nobody's, and nothing is left in a list.
+            peer(|| drop(mutex.try_lock(me()).unwrap())).join();
+        },
+    );
+    assert!(is_told(died), "{died}");
+}
+
 #[test]
 fn killed_at_every_step_of_locking_and_unlocking() {
     isolated!(|| {
-        let memory = memory();
-        let counter = memory.bytes().atomic_u32(2048).unwrap();
         for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
-            let mut stage = Stage::new();
-            let child = |stage: &Stage| {
-                peer(|| {
-                    let thread = me();
-                    // What is asked once is asked before.
-                    drop(mutex.lock(thread).unwrap());
-                    stage.begin();
-                    let guard = mutex.lock(thread).unwrap();
-                    counter.store(counter.load(Relaxed) + 1, Relaxed);
-                    drop(guard);
-                    stage.end();
-                })
-            };
-            let first = child(&stage);
-            stage.expect_begin(&first);
-            let plan = stage.plan(&memory, &first);
-            first.kill();
-            let mut died = 0;
-            for steps in plan {
-                stage = Stage::new();
-                let victim = child(&stage);
-                stage.expect_begin(&victim);
-                stage.steps(&victim, steps);
-                victim.kill();
-                match mutex.lock_deadline(me(), Deadline::after(Clock::Monotonic, PATIENCE)) {
-                    Ok(guard) => drop(guard),
-                    Err(LockError::OwnerDied(guard)) => {
-                        died += 1;
-                        drop(guard.mark_consistent());
-                    }
-                    failed => panic!("after {steps} steps: {failed:?}"),
-                }
-                // It is nobody's, and nothing is left in a list.
-                peer(|| drop(mutex.try_lock(me()).unwrap())).join();
-            }
-            assert!(died > 5, "{died}");
+            killed_at_every_step_of(inherits, 0, false, |died| died > 5);
+        }
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_unlocking_beside_sleepers() {
+    isolated!(|| {
+        for inherits in [false, true] {
+            killed_at_every_step_of(inherits, 2, true, |died| died > 2);
         }
     });
 }
@@ -391,43 +390,37 @@ fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
         const ROUNDS: usize = 1_000;
         let memory = memory();
-        let word = |i: usize| memory.bytes().atomic_u32(2048 + 64 * i).unwrap();
-        let (before, after, repaired) = (word(0), word(1), word(2));
+        let [before, after, repaired] = [2048, 2112, 2176].map(|at| word(&memory, at));
         for inherits in [false, true] {
             let mutex = make_with(&memory, Kind::Normal, inherits);
             before.store(0, Relaxed);
             after.store(0, Relaxed);
-            let work = || {
-                loop {
-                    let _guard = match mutex.lock(me()) {
-                        Ok(guard) => guard,
-                        Err(LockError::OwnerDied(guard)) => {
-                            after.store(before.load(Relaxed), Relaxed);
-                            repaired.store(repaired.load(Relaxed) + 1, Relaxed);
-                            guard.mark_consistent()
-                        }
-                        Err(failed) => panic!("{failed}"),
-                    };
-                    assert_eq!(before.load(Relaxed), after.load(Relaxed));
-                    before.store(before.load(Relaxed) + 1, Relaxed);
-                    std::hint::spin_loop();
-                    after.store(after.load(Relaxed) + 1, Relaxed);
-                }
-            };
-            let mut workers = [0, 1, 2].map(|_| Some(peer(work)));
-            for round in 0..ROUNDS {
-                let seen = before.load(Relaxed);
-                support::eventually("somebody gets on", || before.load(Relaxed) != seen);
-                for _ in 0..round * 37 % 5_000 {
-                    std::hint::spin_loop();
-                }
-                let victim = &mut workers[round % 3];
-                victim.take().unwrap().kill();
-                *victim = Some(peer(work));
-            }
-            for worker in workers {
-                worker.unwrap().kill();
-            }
+            killed_at_random::<3>(
+                1,
+                ROUNDS,
+                |_, _| {
+                    loop {
+                        let _guard = match mutex.lock(me()) {
+                            Ok(guard) => guard,
+                            Err(LockError::OwnerDied(guard)) => {
+                                after.store(before.load(Relaxed), Relaxed);
+                                repaired.store(repaired.load(Relaxed) + 1, Relaxed);
+                                guard.mark_consistent()
+                            }
+                            Err(failed) => panic!("{failed}"),
+                        };
+                        assert_eq!(before.load(Relaxed), after.load(Relaxed));
+                        before.store(before.load(Relaxed) + 1, Relaxed);
+                        std::hint::spin_loop();
+                        after.store(after.load(Relaxed) + 1, Relaxed);
+                    }
+                },
+                |_| {
+                    let seen = before.load(Relaxed);
+                    support::eventually("somebody gets on", || before.load(Relaxed) != seen);
+                },
+                |_| {},
+            );
         }
         assert!(repaired.load(Relaxed) > 0, "no kill has hit an owner");
     });

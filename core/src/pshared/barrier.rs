@@ -50,7 +50,7 @@
 //!
 //! | release | acquire | publishes |
 //! |---|---|---|
-//! | (A1) each party exchanges the state | (A1) the last one exchanges it | what all did before they came |
+//! | (A1) each party exchanges the state | (A1) the last one exchanges it | what all did before they came, through whatever exchanges are between |
 //! | (A1) the last one exchanges it | (W1) the others load it | the same |
 //!
 //! # Pitfalls
@@ -463,11 +463,11 @@ impl Party<'_> {
         // Relaxed: the exchange looks again.
         let mut seen = State(self.barrier.state.load(Ordering::Relaxed));
         while seen.generation() == generation && seen.count() > 0 {
-            // Release and Acquire: what others did before they came goes on to the last one.
+            // Relaxed: what others did before they came goes on through exchanges of any kind.
             match self.barrier.state.compare_exchange(
                 seen.0,
                 seen.0 - ONE,
-                Ordering::AcqRel,
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Err(why),

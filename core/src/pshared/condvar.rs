@@ -211,7 +211,8 @@ impl Condvar {
     #[cold]
     fn wake_one(&self) {
         if wake_some(&self.sequence, 1) == 0 {
-            // The bit is of one who is gone, and goes too. Who came meanwhile sleeps with it.
+            // The bit is of one who is gone, and goes too, so that nobody makes the call again in vain: of
+            // that loom cannot see anything. Who came meanwhile sleeps with it.
             self.wake_all();
         }
     }

@@ -103,6 +103,8 @@ use crate::sync::{
 mod split;
 
 use self::split::Claim;
+#[cfg(loom)]
+pub use self::split::SplitModel;
 pub use self::split::{Split, SplitMutex};
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -167,9 +169,9 @@ impl Attributes {
         self.0 & NATIVE == NATIVE
     }
 
-    /// The same, of a mutex that finds out when its owner locks it again.
-    fn error_checking(self) -> Self {
-        Self(self.0 & !3 | Kind::ErrorCheck as u32)
+    /// Those of a [`Split`]. Who has it, and how often, is not to be read from what others can write.
+    fn split(self) -> Self {
+        Self(SPLIT | self.0 & !3 | Kind::ErrorCheck as u32)
     }
 
     fn is_split(self) -> bool {

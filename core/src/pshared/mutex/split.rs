@@ -12,7 +12,7 @@ use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 use super::super::{AttachError, Error, LOOK};
 use super::{
     Attributes, Guard, How, INHERIT, Kind, LockError, Mutex, NATIVE, OWNER, OWNER_DIED, PTHREAD,
-    SPLIT, WAITERS,
+    WAITERS,
 };
 use crate::futex::Deadline;
 use crate::map::Access;
@@ -135,9 +135,7 @@ impl Split {
     }
 
     fn with(&self, attributes: Attributes) -> SplitMutex<'_> {
-        // Who has it, and how often, is not to be read from what others can write.
-        let attributes = Attributes(SPLIT | attributes.error_checking().0);
-        SplitMutex::new(self.mutex(), self.claim(), attributes)
+        SplitMutex::new(self.mutex(), self.claim(), attributes.split())
     }
 
     /// Makes a free mutex there. Whoever used one there before must be gone.
@@ -280,7 +278,7 @@ impl Claim {
             if seen & OWNER == 0 || is_time && !is_thread(seen & OWNER) {
                 let mine = thread.id() | seen & WAITERS | others;
                 // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
-                // is done then. There is no mapping in models: loom cannot see it.
+                // is done then.
                 match self
                     .0
                     .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
@@ -311,7 +309,7 @@ impl Claim {
     /// The same of a mutex that inherits priority: so does the claim, whose word the kernel has too.
     fn acquire_inheriting(&self, thread: Thread, how: How) -> Result<bool, Error> {
         loop {
-            // Acquire: as in `acquire`; loom cannot see it, as there.
+            // Acquire: as in `acquire`.
             let (free, mine) = (0, thread.id());
             let taken = self
                 .0
@@ -371,7 +369,7 @@ impl Claim {
     pub(super) fn release(&self, thread: Thread, attributes: Attributes) {
         if attributes.inherits() {
             let (mine, free) = (thread.id(), 0);
-            // Release: as below; loom cannot see it.
+            // Release: as below.
             let freed = self
                 .0
                 .compare_exchange(mine, free, Ordering::Release, Ordering::Relaxed);
@@ -381,9 +379,48 @@ impl Claim {
             }
             return;
         }
-        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
+        // Release: the next one sees the links as they are.
         if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
             wake_one(&self.0);
         }
+    }
+}
+
+/// A mutex with a claim, in a model: a [`Split`] without a mapping.
+#[cfg(loom)]
+#[derive(Debug)]
+#[repr(C)]
+pub struct SplitModel {
+    mutex: Mutex,
+    claim: Claim,
+}
+
+#[cfg(loom)]
+impl SplitModel {
+    /// One with a mutex that is free.
+    pub fn new(mutex: Mutex) -> Self {
+        Self {
+            mutex,
+            claim: Claim(Word::new(0)),
+        }
+    }
+
+    /// What threads of this process lock. It is not moved after that.
+    pub fn here(&self) -> SplitMutex<'_> {
+        const _: () = assert!(mem::offset_of!(SplitModel, claim) == size_of::<Mutex>());
+        // For `unlock_slowly`, as in `Split::map`.
+        let _ = ptr::from_ref(self).expose_provenance();
+        let attributes = self.mutex.attributes().split();
+        SplitMutex::new(&self.mutex, &self.claim, attributes)
+    }
+
+    /// What another process locks, which has a claim of its own.
+    pub fn elsewhere(&self) -> &Mutex {
+        &self.mutex
+    }
+
+    /// A stranger writes that nobody has it.
+    pub fn scribble(&self) {
+        self.mutex.lock.store(0, Ordering::Relaxed);
     }
 }
