@@ -21,17 +21,29 @@ use locks::{
 };
 use support::{PATIENCE, Peer, catch_signals, caught, interrupt, peer, until_asleep};
 
-fn make(memory: &Region, kind: Kind) -> &Mutex {
-    make_with(memory, kind, false)
+use Protocol::{Inheriting, Native, Pthread};
+
+/// How who unlocks finds out who sleeps.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    Native,
+    Pthread,
+    Inheriting,
 }
 
-fn make_with(memory: &Region, kind: Kind, inherits: bool) -> &Mutex {
-    let made = if inherits {
+fn make(memory: &Region, kind: Kind) -> &Mutex {
+    make_with(memory, kind, Native)
+}
+
+fn make_with(memory: &Region, kind: Kind, protocol: Protocol) -> &Mutex {
+    let bytes = memory.bytes();
+    let made = match protocol {
         // SAFETY: Only the processes of a test have the memory.
-        unsafe { Mutex::init_inheriting(memory.bytes(), kind) }
-    } else {
+        Native => unsafe { Mutex::init(bytes, kind) },
         // SAFETY: As above.
-        unsafe { Mutex::init(memory.bytes(), kind) }
+        Pthread => unsafe { Mutex::init_pthread(bytes, kind) },
+        // SAFETY: As above.
+        Inheriting => unsafe { Mutex::init_inheriting(bytes, kind) },
     };
     made.unwrap()
 }
@@ -73,8 +85,8 @@ fn who_sleeps_is_woken() {
 fn a_killed_owner_is_told() {
     isolated!(|| {
         let memory = memory();
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::Normal, protocol);
             let owner = owner(mutex);
             let sleeper = peer(|| {
                 let guard = inconsistent(mutex.lock(me()));
@@ -97,8 +109,8 @@ fn a_killed_owner_is_told() {
 fn left_inconsistent_is_lost_for_all_also_for_who_waits() {
     isolated!(|| {
         let memory = memory();
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::Normal, protocol);
             owner(mutex).kill();
             let guard = inconsistent(mutex.lock(me()));
             let sleepers = [0, 1, 2]
@@ -123,14 +135,14 @@ fn left_inconsistent_is_lost_for_all_also_for_who_waits() {
 fn kinds_differ_when_the_owner_locks_again() {
     isolated!(|| {
         let memory = memory();
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::ErrorCheck, inherits);
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::ErrorCheck, protocol);
             let guard = mutex.lock(me()).unwrap();
             assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
             assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
             drop(guard);
 
-            let mutex = make_with(&memory, Kind::Recursive, inherits);
+            let mutex = make_with(&memory, Kind::Recursive, protocol);
             let guards = [mutex.lock(me()).unwrap(), mutex.try_lock(me()).unwrap()];
             let [first, second] = guards;
             drop(first);
@@ -308,7 +320,7 @@ fn many_are_held_and_given_back_in_any_order() {
 /// Kills who does something with a mutex and a counter at every step, beside so many who wait to lock it
 /// too. The next ones get it, and at most one of them learns of a death.
 fn killed_at_every_step_of(
-    inherits: bool,
+    protocol: Protocol,
     waiting: usize,
     begin_locked: bool,
     is_told: impl Fn(u32) -> bool,
@@ -320,7 +332,7 @@ fn killed_at_every_step_of(
         |memory| {
             let words = [2048, 2112].map(|at| word(memory, at));
             words.iter().for_each(|word| word.store(0, Relaxed));
-            (make_with(memory, Kind::Normal, inherits), words)
+            (make_with(memory, Kind::Normal, protocol), words)
         },
         |(mutex, [counter, _]), begin| {
             let thread = me();
@@ -370,8 +382,8 @@ fn killed_at_every_step_of(
 #[test]
 fn killed_at_every_step_of_locking_and_unlocking() {
     isolated!(|| {
-        for inherits in [false, true] {
-            killed_at_every_step_of(inherits, 0, false, |died| died > 5);
+        for protocol in [Native, Pthread, Inheriting] {
+            killed_at_every_step_of(protocol, 0, false, |died| died > 5);
         }
     });
 }
@@ -379,8 +391,8 @@ fn killed_at_every_step_of_locking_and_unlocking() {
 #[test]
 fn killed_at_every_step_of_unlocking_beside_sleepers() {
     isolated!(|| {
-        for inherits in [false, true] {
-            killed_at_every_step_of(inherits, 2, true, |died| died > 2);
+        for protocol in [Native, Pthread, Inheriting] {
+            killed_at_every_step_of(protocol, 2, true, |died| died > 2);
         }
     });
 }
@@ -391,8 +403,8 @@ fn killed_at_any_moment_the_others_go_on() {
         const ROUNDS: usize = 1_000;
         let memory = memory();
         let [before, after, repaired] = [2048, 2112, 2176].map(|at| word(&memory, at));
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::Normal, protocol);
             before.store(0, Relaxed);
             after.store(0, Relaxed);
             killed_at_random::<3>(
@@ -454,7 +466,7 @@ fn scribbled(mut round: impl FnMut(SplitMutex<'_>) -> bool) {
                 6..8 => (8, i32::MAX as u32 - draw(3)),
                 8 => (16, [145, draw(u32::MAX)][usize::from(draw(64) == 0)]),
                 9 => (4 * draw(6) as usize, draw(4)),
-                _ => (16, 144 + draw(3)),
+                _ => (16, [144, 0x6c70_00cc][draw(2) as usize] + draw(3)),
             };
             words.atomic_u32(at).unwrap().store(value, Relaxed);
         }

@@ -816,16 +816,13 @@ impl Mutex {
     #[cold]
     #[inline(never)]
     fn release_to_sleepers(&self) {
-        // Relaxed: (S3) sees it in the word that is exchanged below, or in one of a later owner.
-        let is_cleared = self.lock.load(Ordering::Relaxed) & WAITERS == 0;
-        if is_cleared {
+        // Relaxed, both: (S3) sees it in the word that is exchanged below, or in one of a later owner. If one
+        // sets the bit meanwhile, whoever is woken sets both again.
+        if self.lock.load(Ordering::Relaxed) & WAITERS == 0 {
             self.users.swap(0, Ordering::Relaxed);
         }
         // (U1) Release: as there, and that `asleep` is cleared.
-        let seen = self.lock.swap(0, Ordering::Release);
-        if is_cleared && seen & WAITERS != 0 {
-            self.set_asleep();
-        }
+        self.lock.swap(0, Ordering::Release);
         wake_one(&self.lock);
     }
 
