@@ -574,6 +574,7 @@ fn threads_of_one_process_have_a_split_mutex_in_turns() {
             let guard = mutex.lock(me()).unwrap();
             assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
             assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
+            let looked = std::sync::Barrier::new(2);
             std::thread::scope(|scope| {
                 let other = scope.spawn(|| {
                     assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
@@ -586,9 +587,10 @@ fn threads_of_one_process_have_a_split_mutex_in_turns() {
                         .unwrap()
                         .store(0, Relaxed);
                     assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                    looked.wait();
                     drop(mutex.lock(me()).unwrap());
                 });
-                std::thread::sleep(Duration::from_millis(100));
+                looked.wait();
                 drop(guard);
                 other.join().unwrap();
                 // A thread that ends has it no more.
