@@ -308,6 +308,7 @@ fn ours_alone_is_refused_by_c() {
             let mutex = unsafe { Mutex::init(bytes, kind) }.unwrap();
             assert_eq!(c(program.path(), &["try", PLACES[0]]), "EINVAL");
             assert_eq!(c(program.path(), &["leave", PLACES[0]]), "EINVAL");
+            assert_eq!(c(program.path(), &["ceiling", PLACES[0]]), "EINVAL EINVAL");
             drop(mutex.lock(me()).unwrap());
         }
     });

@@ -466,7 +466,7 @@ fn scribbled(mut round: impl FnMut(SplitMutex<'_>) -> bool) {
                 6..8 => (8, i32::MAX as u32 - draw(3)),
                 8 => (16, [145, draw(u32::MAX)][usize::from(draw(64) == 0)]),
                 9 => (4 * draw(6) as usize, draw(4)),
-                _ => (16, [144, 0x6c70_00cc][draw(2) as usize] + draw(3)),
+                _ => (16, [144, 0x6c70_008c][draw(2) as usize] + draw(3)),
             };
             words.atomic_u32(at).unwrap().store(value, Relaxed);
         }

@@ -577,18 +577,25 @@ fn kinds_are_for_c() {
             (Kind::Recursive, 1),
             (Kind::ErrorCheck, 2),
         ] {
-            for (inherits, protocol) in [(false, 0), (true, 32)] {
+            // What C reads: robust, shared, inheriting; or a kind that it refuses.
+            for (pthread, inherits, protocol) in [
+                (false, false, 0x6c70_008c),
+                (true, false, 16 | 128),
+                (false, true, 16 | 32 | 128),
+            ] {
                 let mut options = MutexOptions::new();
-                options.kind(kind).inherit_priority(inherits);
+                options
+                    .kind(kind)
+                    .pthread(pthread)
+                    .inherit_priority(inherits);
                 let mutex = options.create(0_u8).unwrap();
                 let _guard = mutex.lock().unwrap();
                 let error = inner(failed(mutex.lock()));
                 assert_eq!(error, (ErrorKind::Deadlock, Error::Deadlock));
-                // What C reads: robust, shared.
                 let memory = Memfd::from(mutex.as_fd().try_clone_to_owned().unwrap());
                 let region = memory.map().unwrap();
                 let found = region.bytes().atomic_u32(region.len() - 24 + 16).unwrap();
-                assert_eq!(found.load(Relaxed), word | protocol | 16 | 128);
+                assert_eq!(found.load(Relaxed), word | protocol);
             }
         }
     });

@@ -38,7 +38,7 @@
 //!  owner  the same id (C's), or 0; INT_MAX: inconsistent; INT_MAX - 1: not recoverable
 //!  users  0, or 1: somebody may sleep; in C's protocol how many have it
 //!  kind   0 normal, 1 recursive, 2 error-checking
-//!         | 0x6c7000cc: our protocol, which glibc refuses with EINVAL
+//!         | 0x6c70008c: our protocol, which glibc refuses with EINVAL
 //!         | 16 robust | 32 inherits priority | 128 shared: C's
 //! ```
 //!
@@ -69,12 +69,14 @@
 //! | (S3) sets the bit in the lock word, or finds it free | (U3) looks at `asleep`, and wakes one |
 //! | (S4) looks whether `asleep` is still set, and sleeps | |
 //!
-//! If (S2) is before (U2), (U3) sees the word; if not, (S3) sees the lock free. While `asleep` is set, owners
-//! unlock as in C's protocol, by an exchange that shows the bit. An owner that finds no bit clears `asleep`
-//! *before* that exchange, and wakes one after it in any case: one whose bit was written over by a store
-//! that has not come to (U3) yet. Who was woken sets both again when it sleeps, or has the lock, for it does
-//! not know whether others sleep. (S4) is for one that set `asleep` before an owner cleared it, and the bit in
-//! the word of a later owner.
+//! If (S2) is before (U2), (U3) sees the word, or whoever has cleared it wakes one later; if not, (S3) sees
+//! the lock free. While `asleep` is set, owners unlock as in C's protocol, by an exchange that shows the bit.
+//! An owner that finds no bit clears `asleep` *before* that exchange, and wakes one after it in any case: one
+//! whose bit was written over by a store that has not come to (U3) yet. Who was woken sets both again when it
+//! sleeps, or has the lock, for it does not know whether others sleep; if it gives up, it wakes the next one.
+//! (S4) is for one that set `asleep` before an owner cleared it, and the bit in the word of a later owner.
+//!
+//! Where the heavy fence is refused, who sleeps looks again every millisecond.
 //!
 //! # Pitfalls
 //!
@@ -84,6 +86,8 @@
 //! - A signal handler must not lock or unlock: it may interrupt a change of the thread's list.
 //! - Of some owners the kernel does not tell: a thread other than the first that calls execve(2), one whose
 //!   list leads through memory that is gone. Who waits asks for them every 50 ms; who only tries does not.
+//! - If one is killed just when it gives the mutex to those who sleep, and another one is faster than they are,
+//!   they may sleep until they look again, after 50 ms.
 
 use core::fmt;
 use core::mem;
@@ -120,7 +124,7 @@ const INCONSISTENT: u32 = i32::MAX as u32;
 const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
 
 /// Our own protocol: "lp", and in the lower 7 bits nothing that glibc knows.
-const NATIVE: u32 = 0x6c70_00cc;
+const NATIVE: u32 = 0x6c70_008c;
 /// C's: robust (16), and shared (128).
 const PTHREAD: u32 = 16 | 128;
 const INHERIT: u32 = 32;
@@ -460,8 +464,8 @@ impl Mutex {
     /// What it is, unchecked.
     #[inline(always)]
     fn attributes(&self) -> Attributes {
-        // Relaxed: it does not change.
-        Attributes(self.kind.load(Ordering::Relaxed))
+        // Relaxed: it does not change. No mutex in memory is a `Split`'s.
+        Attributes(self.kind.load(Ordering::Relaxed) & !SPLIT)
     }
 
     #[inline(always)]
@@ -580,11 +584,17 @@ impl Mutex {
         how: How,
     ) -> Result<Locked, Error> {
         let mut others = how.others();
-        let got = self
-            .contend(seen, thread, attributes, how, &mut others)
-            .inspect_err(|_| {
+        let got = match self.contend(seen, thread, attributes, how, &mut others) {
+            Ok(got) => got,
+            Err(error) => {
+                if others != 0 {
+                    // It may have been woken in place of another one.
+                    self.wake();
+                }
                 thread.end();
-            })?;
+                return Err(error);
+            }
+        };
         // Relaxed: as in `acquire_with`.
         let owner = self.owner.load(Ordering::Relaxed);
         match got {
@@ -602,7 +612,9 @@ impl Mutex {
             }
             Got::OwnerDied => {
                 thread.insert(self.node(attributes));
-                self.count.store(1, Ordering::Relaxed);
+                if !attributes.is_plain() {
+                    self.count.store(1, Ordering::Relaxed);
+                }
                 if attributes.is_native() {
                     self.set_asleep();
                 }
@@ -619,7 +631,7 @@ impl Mutex {
     #[inline(never)]
     fn give_up(&self, thread: Thread, attributes: Attributes) -> Error {
         if attributes.is_native() {
-            // It may have slept, and not know whether others do.
+            // The bit may be in the word without it, for one that has slept does not know whether others do.
             self.set_asleep();
         }
         self.release(thread, attributes);
@@ -667,6 +679,7 @@ impl Mutex {
     ) -> Result<Got, Error> {
         let mut spins = SPINS;
         let mut pause = 1;
+        let mut tries = 10;
         loop {
             if seen & OWNER == 0 {
                 let mine = thread.id() | seen & WAITERS | *others;
@@ -723,8 +736,15 @@ impl Mutex {
             }
             // (S4) Relaxed: (S3) orders it.
             if attributes.is_native() && self.users.load(Ordering::Relaxed) == 0 {
-                seen |= WAITERS;
-                continue;
+                if tries > 0 {
+                    tries -= 1;
+                    // Others may rely on this one by now.
+                    *others = WAITERS;
+                    seen |= WAITERS;
+                    continue;
+                }
+                // It is a stranger who clears it.
+                at_most = NAP;
             }
             // A wake may have been for one who was killed before it could lock.
             match sleep(&self.lock, seen | WAITERS, left(deadline, at_most)) {
@@ -816,14 +836,23 @@ impl Mutex {
     #[cold]
     #[inline(never)]
     fn release_to_sleepers(&self) {
-        // Relaxed, both: (S3) sees it in the word that is exchanged below, or in one of a later owner. If one
-        // sets the bit meanwhile, whoever is woken sets both again.
-        if self.lock.load(Ordering::Relaxed) & WAITERS == 0 {
+        // Relaxed, all: the exchanges publish it, and (S3) sees it there, or in the word of a later owner.
+        let mine = self.lock.load(Ordering::Relaxed);
+        if mine & WAITERS == 0 {
             self.users.swap(0, Ordering::Relaxed);
+            // (U1) Release: as there, and that `asleep` is cleared.
+            let free = self
+                .lock
+                .compare_exchange(mine, 0, Ordering::Release, Ordering::Relaxed);
+            if free.is_ok() {
+                return self.wake();
+            }
+            // The bit came. This is still the owner: later it could be taken for that of one who sleeps.
+            self.set_asleep();
         }
-        // (U1) Release: as there, and that `asleep` is cleared.
+        // (U1) Release: as there.
         self.lock.swap(0, Ordering::Release);
-        wake_one(&self.lock);
+        self.wake();
     }
 
     #[cold]

@@ -76,7 +76,7 @@ impl Process {
         mark_of(self.identity)
     }
 
-    /// The page of the process that made a mark, and of its children.
+    /// The page of the process that made a mark, and of its children. Who has a mark knows that there is one.
     #[inline(always)]
     fn page_of(_mark: u32) -> &'static Page {
         // Relaxed: it was set when the mark was made.
