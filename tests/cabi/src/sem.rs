@@ -54,7 +54,12 @@ export! {
         value: c_uint,
     ) -> *mut libc::sem_t {
         let create = crate::shm::create(flags, mode);
-        let (file, region) = sem::open_with_file(string(name)?, create, value, Format::GLIBC)?;
+        let made = sem::open_with_file(string(name)?, create, value, Format::GLIBC);
+        let (file, region) = match made {
+            // The C library's word for it.
+            Err(Errno::NAMETOOLONG) => return Err(Errno::INVAL),
+            made => made?,
+        };
         let file = File::from_raw_fd(file.into_raw_fd());
         let stat = file.metadata().map_err(|_| Errno::ACCESS)?;
         let (device, inode) = (stat.dev(), stat.ino());
@@ -83,7 +88,12 @@ export! {
 
     /// sem_unlink(3)
     fn sem_unlink(name: *const c_char) -> c_int {
-        sem::unlink(string(name)?, Format::GLIBC)
+        match sem::unlink(string(name)?, Format::GLIBC) {
+            // The C library's words for it.
+            Err(Errno::INVAL | Errno::NAMETOOLONG) => Err(Errno::NOENT),
+            Err(Errno::PERM) => Err(Errno::ACCESS),
+            done => done,
+        }
     }
 
     /// sem_wait(3)

@@ -17,7 +17,11 @@ export! {
             libc::O_RDWR => Access::READ | Access::WRITE,
             _ => return Err(Errno::INVAL),
         };
-        let object = shm::open(string(name)?, access, create(flags, mode))?;
+        let object = match shm::open(string(name)?, access, create(flags, mode)) {
+            // The C library's word for it.
+            Err(Errno::NAMETOOLONG) => return Err(Errno::INVAL),
+            object => object?,
+        };
         if flags & libc::O_TRUNC != 0 {
             shm::ftruncate(&object, 0)?;
         }
@@ -26,7 +30,12 @@ export! {
 
     /// shm_open(3)
     fn shm_unlink(name: *const c_char) -> c_int {
-        shm::unlink(string(name)?)
+        match shm::unlink(string(name)?) {
+            // The C library's words for it.
+            Err(Errno::INVAL | Errno::NAMETOOLONG) => Err(Errno::NOENT),
+            Err(Errno::PERM) => Err(Errno::ACCESS),
+            done => done,
+        }
     }
 }
 
