@@ -35,6 +35,7 @@
 //!  lock   thread id of the owner | somebody sleeps << 31 | an owner died << 30
 //!  owner  the same id, or INT_MAX: inconsistent, or INT_MAX - 1: not recoverable
 //!  kind   0 normal, 1 recursive, 2 error-checking | 16 robust | 32 inherits priority | 128 shared
+//!         | 512 a C program said that it is normal
 //! ```
 //!
 //! # Links and strangers
@@ -96,6 +97,8 @@ const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
 const ROBUST: u32 = 16;
 const INHERIT: u32 = 32;
 const SHARED: u32 = 128;
+/// glibc's, where a program says of a normal mutex that it is one.
+const NORMAL: u32 = 512;
 /// Of what is read once, and in no memory: a [`Split`]'s.
 const SPLIT: u32 = 1 << 31;
 
@@ -124,13 +127,13 @@ impl Attributes {
 
     #[inline(always)]
     fn check(bits: u32) -> Option<Self> {
-        let kind = (bits & !INHERIT).wrapping_sub(ROBUST | SHARED);
+        let kind = (bits & !(INHERIT | NORMAL)).wrapping_sub(ROBUST | SHARED);
         (kind <= Kind::ErrorCheck as u32).then_some(Self(bits))
     }
 
     /// Whether nobody learns of its owner's death.
     fn is_stalled(self) -> bool {
-        self.0.wrapping_sub(SHARED) <= Kind::ErrorCheck as u32
+        (self.0 & !NORMAL).wrapping_sub(SHARED) <= Kind::ErrorCheck as u32
     }
 
     /// Whether neither the kernel nor a count has a part in it.

@@ -87,7 +87,11 @@ pthread! {
 
     /// pthread_mutex_trylock(3)
     fn pthread_mutex_trylock(mutex: MutexPtr) for ours = shared_mutex(mutex); {
-        keep(ours.try_lock(thread()?))
+        match keep(ours.try_lock(thread()?)) {
+            // POSIX has `EBUSY` also for the owner; the C library not, of this kind.
+            Err(Errno::BUSY) if is_robust_errorcheck(mutex) && owns(ours)? => Err(Errno::DEADLK),
+            done => done,
+        }
     }
 
     /// pthread_mutex_timedlock(3)
@@ -332,6 +336,25 @@ unsafe fn shared_mutex<'a>(mutex: MutexPtr) -> Option<&'a Mutex> {
         return None;
     }
     Mutex::attach_stalled(memory(mutex.cast())).ok()
+}
+
+unsafe fn is_robust_errorcheck(mutex: MutexPtr) -> bool {
+    const KIND: u32 = 3;
+    const ERRORCHECK: u32 = libc::PTHREAD_MUTEX_ERRORCHECK as u32;
+    const ROBUST: u32 = 16;
+    // Relaxed: as in `shared_mutex`.
+    word(mutex, 16).load(Relaxed) & (KIND | ROBUST) == ERRORCHECK | ROBUST
+}
+
+unsafe fn owns(mutex: &Mutex) -> Result<bool, Errno> {
+    // The guard is not used, so it is as forgotten as before.
+    match mutex.resume(thread()?) {
+        Err(LockError::Failed(_)) => Ok(false),
+        guard => {
+            forget(guard);
+            Ok(true)
+        }
+    }
 }
 
 /// Until the thread unlocks it.
