@@ -705,7 +705,7 @@ static void conditions(void)
         struct timespec late = now_plus(CLOCK_REALTIME, 1000000);
         pthread_mutex_lock(&meeting->mutex);
         tell(&waiter);
-        ERROR(pthread_cond_timedwait, "the mutex's owner dies", &meeting->cond, &meeting->mutex, &late);
+        BLOCKED_ERROR(&waiter, pthread_cond_timedwait, "the mutex's owner dies", &meeting->cond, &meeting->mutex, &late);
         ERROR(pthread_mutex_consistent, "after pthread_cond_timedwait", &meeting->mutex);
         ERROR(pthread_mutex_unlock, "after pthread_cond_timedwait", &meeting->mutex);
         exit(0);
@@ -719,6 +719,7 @@ static void conditions(void)
         kill(getpid(), SIGKILL);
     }
     finish(&owner);
+    tell(&waiter);
     finish(&waiter);
     static pthread_cond_t ready = PTHREAD_COND_INITIALIZER;
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -830,6 +831,7 @@ static int the_other(char **arguments)
         tell(&child);
     }
     /* It ends with all of them locked. */
+    hear(&child);
     return 0;
 }
 
@@ -875,6 +877,7 @@ static void with_another_library(const char *self)
         hear(&child);
         ERROR(pthread_mutex_trylock, kinds[i].name, &mixed->mutex[i]);
     }
+    tell(&child);
     finish(&child);
     for (int i = 0; i < 16; i++) {
         struct timespec soon = now_plus(CLOCK_REALTIME, 20);
