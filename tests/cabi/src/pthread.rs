@@ -97,7 +97,7 @@ pthread! {
 
     /// pthread_mutex_timedlock(3)
     fn pthread_mutex_timedlock(mutex: MutexPtr, until: Time) for ours = shared_mutex(mutex); {
-        lock_until(ours, deadline(libc::CLOCK_REALTIME, until)?)
+        lock_until(mutex, ours, deadline(libc::CLOCK_REALTIME, until)?)
     }
 
     /// pthread_mutex_clocklock(3)
@@ -106,7 +106,7 @@ pthread! {
         clock: c_int,
         until: Time,
     ) for ours = shared_mutex(mutex); {
-        lock_until(ours, deadline(clock, until)?)
+        lock_until(mutex, ours, deadline(clock, until)?)
     }
 
     /// pthread_mutex_unlock(3)
@@ -339,6 +339,12 @@ unsafe fn shared_mutex<'a>(mutex: MutexPtr) -> Option<&'a Mutex> {
     Mutex::attach_stalled(memory(mutex.cast())).ok()
 }
 
+unsafe fn is_normal(mutex: MutexPtr) -> bool {
+    const KIND: u32 = 3;
+    // Relaxed: as in `shared_mutex`.
+    word(mutex, 16).load(Relaxed) & KIND == libc::PTHREAD_MUTEX_NORMAL as u32
+}
+
 unsafe fn is_robust_errorcheck(mutex: MutexPtr) -> bool {
     const KIND: u32 = 3;
     const ERRORCHECK: u32 = libc::PTHREAD_MUTEX_ERRORCHECK as u32;
@@ -384,12 +390,20 @@ unsafe fn valid(clock: c_int, until: Time) -> Result<Deadline, Errno> {
         .ok_or(Errno::INVAL)
 }
 
-fn lock_until(mutex: &Mutex, until: Deadline) -> Result<c_int, Errno> {
+unsafe fn lock_until(mutex: MutexPtr, ours: &Mutex, until: Deadline) -> Result<c_int, Errno> {
     if is_valid(until) {
-        return keep(mutex.lock_deadline(thread()?, until));
+        return match keep(ours.lock_deadline(thread()?, until)) {
+            // The kernel finds it where priority is inherited; who has a normal one waits all the same.
+            Err(Errno::DEADLK) if is_normal(mutex) => {
+                let never = AtomicU32::new(0);
+                while sleep(&never, 0, Some(until)).is_ok() {}
+                Err(Errno::TIMEDOUT)
+            }
+            done => done,
+        };
     }
     // It is not looked at where it is not needed.
-    match keep(mutex.try_lock(thread()?)) {
+    match keep(ours.try_lock(thread()?)) {
         Err(Errno::BUSY) => Err(Errno::INVAL),
         done => done,
     }

@@ -13,7 +13,7 @@ use linipc_core::socket::{
 };
 use linipc_core::socket::{SocketAddrLen, SocketAddrOpaque};
 
-use crate::memory::{fd, get, get_mut, put, slice, slice_mut, timespec};
+use crate::memory::{fd, get, get_mut, put, slice, slice_mut};
 use crate::{cancellation_point, export};
 
 /// An address as C has it, for the kernel to judge.
@@ -313,6 +313,9 @@ unsafe fn fits(len: usize, room: usize) {
 /// Room on the stack for control data, which are rarely more than one list of descriptors.
 const CONTROL: usize = 512;
 
+/// More than a socket has memory for.
+const TOO_MUCH_CONTROL: usize = 1 << 20;
+
 unsafe fn send_message(
     socket: c_int,
     message: &libc::msghdr,
@@ -320,6 +323,9 @@ unsafe fn send_message(
 ) -> Result<usize, Errno> {
     let (socket, flags) = (fd(socket)?, SendFlags::from_bits_retain(flags as c_uint));
     let data = slice(message.msg_iov.cast::<IoSlice<'_>>(), message.msg_iovlen)?;
+    if message.msg_controllen > TOO_MUCH_CONTROL {
+        return Err(Errno::NOBUFS);
+    }
     let control = slice(message.msg_control.cast::<u8>(), message.msg_controllen)?;
     let address = Address {
         start: message.msg_name,
@@ -387,6 +393,9 @@ unsafe fn receive_message(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let (socket, flags) = (fd(socket)?, RecvFlags::from_bits_retain(flags as c_uint));
+    if !message.msg_name.is_null() && (message.msg_namelen as c_int) < 0 {
+        return Err(Errno::INVAL);
+    }
     let data = slice_mut(message.msg_iov.cast::<IoSliceMut<'_>>(), message.msg_iovlen)?;
     let control = slice_mut(message.msg_control.cast::<u8>(), message.msg_controllen)?;
     let received = cmsg::recvmsg_unparsed(socket, data, control, flags)?;
@@ -426,7 +435,8 @@ export! {
         cancellation_point();
         let until = match timeout.is_null() {
             true => None,
-            false => Some(Instant::now() + to_duration(get(timeout)?)?),
+            // Without an end if it is later than time goes.
+            false => Instant::now().checked_add(to_duration(get(timeout)?)?),
         };
         let (mut flags, mut received) = (flags, 0);
         for message in slice_mut(messages, count.min(1024) as usize)? {
@@ -459,5 +469,9 @@ export! {
 }
 
 fn to_duration(time: libc::timespec) -> Result<Duration, Errno> {
-    Duration::try_from(timespec(time)).map_err(|_| Errno::INVAL)
+    let nanoseconds = u32::try_from(time.tv_nsec).map_err(|_| Errno::INVAL)?;
+    match u64::try_from(time.tv_sec) {
+        Ok(seconds) if nanoseconds < 1_000_000_000 => Ok(Duration::new(seconds, nanoseconds)),
+        _ => Err(Errno::INVAL),
+    }
 }
