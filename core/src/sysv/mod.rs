@@ -104,8 +104,7 @@ pub fn ftok(pathname: impl path::Arg, id: u8) -> Result<Key, Errno> {
 pub enum Create {
     /// Find an existing object; `NOENT` if there is none, as always for [`Key::PRIVATE`].
     No,
-    /// The same, and `ACCESS` if it does not grant the caller all of these permissions, in whichever of
-    /// the three groups they are.
+    /// As `No`, but `ACCESS` if its permissions do not grant the caller these.
     Granting(Mode),
     /// `IPC_CREAT`: find it, or make it with these permissions.
     #[doc(alias = "IPC_CREAT")]

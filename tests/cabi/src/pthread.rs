@@ -9,8 +9,8 @@
 //! |---|---|---|
 //! | `pthread_mutex_t` | the kind at 16: 128 | core's [`Mutex`], which is glibc's format |
 //! | `pthread_cond_t` | the flags at 36: 1 (2: monotonic) | core's [`Condvar`], at 0 |
-//! | `pthread_rwlock_t` | the word at 28; the preference at 48 | [`RwLock`], at 0 |
-//! | `pthread_barrier_t` | the word at 12; the count at 8 | [`Barrier`], at 0 |
+//! | `pthread_rwlock_t` | the word at 28; the preference at 48 | `RwLock` of this file, at 0 |
+//! | `pthread_barrier_t` | the word at 12; the count at 8 | `Barrier` of this file, at 0 |
 //!
 //! Core's own read-write lock and barrier learn of deaths, and have no room in C's objects. Those here
 //! are futexes, and wait for the dead as the C library's do.
