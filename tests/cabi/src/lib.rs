@@ -18,7 +18,7 @@
 //!
 //! | C | through | cancellation point |
 //! |---|---|---|
-//! | `flock` | [`lock::flock`](linipc_core::lock::flock) | no |
+//! | `flock` | [`lock::flock`](linipc_core::lock::flock); operations that it does not have: the C library | no |
 //! | `fcntl` `fcntl64`: `F_SETLK` `F_SETLKW` `F_GETLK`, and `F_OFD_` | [`try_acquire`](linipc_core::lock::try_acquire), [`acquire`](linipc_core::lock::acquire), [`release`](linipc_core::lock::release), [`holder`](linipc_core::lock::holder) of [`lock`](linipc_core::lock) | the waiting ones: yes |
 //! | `fcntl`: `F_SETLEASE` `F_GETLEASE` | [`set_lease`](linipc_core::lock::set_lease), [`lease`](linipc_core::lock::lease) | no |
 //! | `fcntl`: all else | the C library | no |
@@ -59,10 +59,8 @@
 //! # Differences from the C library
 //!
 //! - A pointer that is neither null nor valid is our death, where the kernel would have said `EFAULT`.
-//! - `shm_open` refuses what is not a regular file, and its descriptors have `O_NONBLOCK`, which means nothing
-//!   there. `O_TRUNC` is a call of its own.
-//! - `ipc_perm.__seq` is 0. `SETALL` needs read permission too: core wants to know how long the array is.
-//! - `F_OFD_GETLK` with `F_UNLCK` is `EINVAL`, as before Linux 6.4.
+//! - `shm_open` refuses what is not a regular file; its `O_TRUNC` is a call of its own.
+//! - `ipc_perm.__seq` is 0.
 //! - `MSG_ZEROCOPY` with an address or control data copies.
 //! - A condition variable between processes must have a mutex between processes (`EINVAL`), and returns after
 //!   50 ms for no reason, which POSIX permits.

@@ -12,10 +12,6 @@ use crate::{cancellation_point, export};
 export! {
     /// flock(2)
     fn flock(number: c_int, operation: c_int) -> c_int {
-        // `LOCK_MAND`, of which the kernel knows no more than that it did.
-        if operation & 32 != 0 {
-            return Ok(());
-        }
         let operation = match operation {
             libc::LOCK_SH => FlockOperation::LockShared,
             libc::LOCK_EX => FlockOperation::LockExclusive,
@@ -24,10 +20,11 @@ export! {
                 libc::LOCK_SH => FlockOperation::NonBlockingLockShared,
                 libc::LOCK_EX => FlockOperation::NonBlockingLockExclusive,
                 libc::LOCK_UN => FlockOperation::NonBlockingUnlock,
-                _ => return Err(Errno::INVAL),
+                // Some kernels take more, such as the mandatory locks of old.
+                _ => return Ok(next!(flock(number => c_int, operation => c_int) -> c_int)),
             },
         };
-        lock::flock(fd(number)?, operation)
+        lock::flock(fd(number)?, operation).map(|()| 0)
     }
 
     /// fcntl(2): locks and leases; what else there is, is passed on. C's argument is variable: an
@@ -68,9 +65,11 @@ unsafe fn control(number: c_int, command: c_int, argument: usize) -> Result<c_in
             set(number, Description, get(lock)?, true)
         }
         libc::F_GETLK => ask(number, Process, get_mut(lock)?),
-        libc::F_OFD_GETLK => ask(number, Description, get_mut(lock)?),
+        libc::F_OFD_GETLK if get(lock)?.l_type != libc::F_UNLCK as c_short => {
+            ask(number, Description, get_mut(lock)?)
+        }
         libc::F_SETLEASE => {
-            let lease = match argument as c_short as c_int {
+            let lease = match argument as c_int {
                 libc::F_UNLCK => None,
                 kind => Some(to_kind(kind)?),
             };

@@ -83,7 +83,7 @@ pthread! {
 
     /// pthread_mutex_lock(3)
     fn pthread_mutex_lock(mutex: MutexPtr) for ours = shared_mutex(mutex); {
-        keep(ours.lock(thread()?))
+        or_wait(mutex, None, keep(ours.lock(thread()?)))
     }
 
     /// pthread_mutex_trylock(3)
@@ -97,7 +97,8 @@ pthread! {
 
     /// pthread_mutex_timedlock(3)
     fn pthread_mutex_timedlock(mutex: MutexPtr, until: Time) for ours = shared_mutex(mutex); {
-        lock_until(mutex, ours, deadline(libc::CLOCK_REALTIME, until)?)
+        let until = deadline(libc::CLOCK_REALTIME, until)?;
+        or_wait(mutex, Some(until), lock_until(ours, until))
     }
 
     /// pthread_mutex_clocklock(3)
@@ -106,7 +107,8 @@ pthread! {
         clock: c_int,
         until: Time,
     ) for ours = shared_mutex(mutex); {
-        lock_until(mutex, ours, deadline(clock, until)?)
+        let until = deadline(clock, until)?;
+        or_wait(mutex, Some(until), lock_until(ours, until))
     }
 
     /// pthread_mutex_unlock(3)
@@ -339,18 +341,29 @@ unsafe fn shared_mutex<'a>(mutex: MutexPtr) -> Option<&'a Mutex> {
     Mutex::attach_stalled(memory(mutex.cast())).ok()
 }
 
-unsafe fn is_normal(mutex: MutexPtr) -> bool {
-    const KIND: u32 = 3;
-    // Relaxed: as in `shared_mutex`.
-    word(mutex, 16).load(Relaxed) & KIND == libc::PTHREAD_MUTEX_NORMAL as u32
-}
+/// The type of a mutex, without what else is in its kind.
+const KIND: u32 = 3;
 
 unsafe fn is_robust_errorcheck(mutex: MutexPtr) -> bool {
-    const KIND: u32 = 3;
     const ERRORCHECK: u32 = libc::PTHREAD_MUTEX_ERRORCHECK as u32;
     const ROBUST: u32 = 16;
     // Relaxed: as in `shared_mutex`.
     word(mutex, 16).load(Relaxed) & (KIND | ROBUST) == ERRORCHECK | ROBUST
+}
+
+/// A normal mutex has its owner wait for itself. Of one that inherits priority core finds that out.
+unsafe fn or_wait(
+    mutex: MutexPtr,
+    until: Option<Deadline>,
+    locked: Result<c_int, Errno>,
+) -> Result<c_int, Errno> {
+    // Relaxed: as in `shared_mutex`.
+    if locked != Err(Errno::DEADLK) || word(mutex, 16).load(Relaxed) & KIND != 0 {
+        return locked;
+    }
+    loop {
+        sleep(&AtomicU32::new(0), 0, until)?;
+    }
 }
 
 unsafe fn owns(mutex: &Mutex) -> Result<bool, Errno> {
@@ -390,20 +403,12 @@ unsafe fn valid(clock: c_int, until: Time) -> Result<Deadline, Errno> {
         .ok_or(Errno::INVAL)
 }
 
-unsafe fn lock_until(mutex: MutexPtr, ours: &Mutex, until: Deadline) -> Result<c_int, Errno> {
+fn lock_until(mutex: &Mutex, until: Deadline) -> Result<c_int, Errno> {
     if is_valid(until) {
-        return match keep(ours.lock_deadline(thread()?, until)) {
-            // The kernel finds it where priority is inherited; who has a normal one waits all the same.
-            Err(Errno::DEADLK) if is_normal(mutex) => {
-                let never = AtomicU32::new(0);
-                while sleep(&never, 0, Some(until)).is_ok() {}
-                Err(Errno::TIMEDOUT)
-            }
-            done => done,
-        };
+        return keep(mutex.lock_deadline(thread()?, until));
     }
     // It is not looked at where it is not needed.
-    match keep(ours.try_lock(thread()?)) {
+    match keep(mutex.try_lock(thread()?)) {
         Err(Errno::BUSY) => Err(Errno::INVAL),
         done => done,
     }

@@ -313,8 +313,8 @@ unsafe fn fits(len: usize, room: usize) {
 /// Room on the stack for control data, which are rarely more than one list of descriptors.
 const CONTROL: usize = 512;
 
-/// More than a socket has memory for.
-const TOO_MUCH_CONTROL: usize = 1 << 20;
+/// More than any kernel takes (`net.core.optmem_max`), and perhaps more than there is.
+const TOO_MUCH_CONTROL: usize = 1 << 24;
 
 unsafe fn send_message(
     socket: c_int,
@@ -323,10 +323,10 @@ unsafe fn send_message(
 ) -> Result<usize, Errno> {
     let (socket, flags) = (fd(socket)?, SendFlags::from_bits_retain(flags as c_uint));
     let data = slice(message.msg_iov.cast::<IoSlice<'_>>(), message.msg_iovlen)?;
-    if message.msg_controllen > TOO_MUCH_CONTROL {
+    let control = slice(message.msg_control.cast::<u8>(), message.msg_controllen)?;
+    if control.len() > TOO_MUCH_CONTROL {
         return Err(Errno::NOBUFS);
     }
-    let control = slice(message.msg_control.cast::<u8>(), message.msg_controllen)?;
     let address = Address {
         start: message.msg_name,
         len: message.msg_namelen,
@@ -393,11 +393,11 @@ unsafe fn receive_message(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let (socket, flags) = (fd(socket)?, RecvFlags::from_bits_retain(flags as c_uint));
+    let data = slice_mut(message.msg_iov.cast::<IoSliceMut<'_>>(), message.msg_iovlen)?;
+    let control = slice_mut(message.msg_control.cast::<u8>(), message.msg_controllen)?;
     if !message.msg_name.is_null() && (message.msg_namelen as c_int) < 0 {
         return Err(Errno::INVAL);
     }
-    let data = slice_mut(message.msg_iov.cast::<IoSliceMut<'_>>(), message.msg_iovlen)?;
-    let control = slice_mut(message.msg_control.cast::<u8>(), message.msg_controllen)?;
     let received = cmsg::recvmsg_unparsed(socket, data, control, flags)?;
     message.msg_flags = received.flags.bits() as c_int;
     message.msg_controllen = received.control;
@@ -435,7 +435,6 @@ export! {
         cancellation_point();
         let until = match timeout.is_null() {
             true => None,
-            // Without an end if it is later than time goes.
             false => Instant::now().checked_add(to_duration(get(timeout)?)?),
         };
         let (mut flags, mut received) = (flags, 0);
@@ -469,9 +468,8 @@ export! {
 }
 
 fn to_duration(time: libc::timespec) -> Result<Duration, Errno> {
-    let nanoseconds = u32::try_from(time.tv_nsec).map_err(|_| Errno::INVAL)?;
-    match u64::try_from(time.tv_sec) {
-        Ok(seconds) if nanoseconds < 1_000_000_000 => Ok(Duration::new(seconds, nanoseconds)),
+    match (u64::try_from(time.tv_sec), time.tv_nsec) {
+        (Ok(seconds), nanos @ 0..1_000_000_000) => Ok(Duration::new(seconds, nanos as u32)),
         _ => Err(Errno::INVAL),
     }
 }
