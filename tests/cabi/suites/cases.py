@@ -4,6 +4,7 @@ A name is that of a module, a class or a case. RESULTS gets a line `outcome<TAB>
 $JOBS processes run at a time, with $PRELOAD, if it is set, as their LD_PRELOAD.
 """
 
+import fcntl
 import os
 import re
 import signal
@@ -100,15 +101,18 @@ def outcomes(lines, cases, finished):
 
 
 def run_apart(name, cases, environment):
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, open(os.path.join(os.environ["CACHE"], "vsock"), "w") as vsock:
+        if "VSOCK" in name:
+            # Its ports are those of the machine: both ways would take the same.
+            fcntl.flock(vsock, fcntl.LOCK_EX)
         lines = os.path.join(scratch, "lines")
         open(lines, "w").close()
         log = os.path.join(scratch, "log")
         with open(log, "w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-P", __file__, "--here", lines, name],
+                [sys.executable, "-P", os.path.abspath(__file__), "--here", lines, name],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env=environment, start_new_session=True,
+                env=environment, start_new_session=True, cwd=scratch,
             )
         try:
             finished = process.wait(PATIENCE) == 0
