@@ -22,8 +22,10 @@ mod stats;
 
 pub mod event;
 pub mod lock;
+pub mod mq;
 pub mod pipe;
 pub mod process_vm;
+pub mod sem;
 pub mod shm;
 pub mod socket;
 pub mod sysv;
