@@ -1,10 +1,9 @@
 """Runs unittest cases, each class in a process of its own: cases.py RESULTS NAME...
 
-A name is that of a module, a class or a case. RESULTS gets a line `outcome<TAB>case` for each case.
+A name is that of a module, a class or a case; with a `-` before it, that class is skipped. RESULTS gets a line `outcome<TAB>case` for each case.
 $JOBS processes run at a time, with $PRELOAD, if it is set, as their LD_PRELOAD.
 """
 
-import fcntl
 import os
 import re
 import signal
@@ -101,10 +100,7 @@ def outcomes(lines, cases, finished):
 
 
 def run_apart(name, cases, environment):
-    with tempfile.TemporaryDirectory() as scratch, open(os.path.join(os.environ["CACHE"], "vsock"), "w") as vsock:
-        if "VSOCK" in name:
-            # Its ports are those of the machine: both ways would take the same.
-            fcntl.flock(vsock, fcntl.LOCK_EX)
+    with tempfile.TemporaryDirectory() as scratch:
         lines = os.path.join(scratch, "lines")
         open(lines, "w").close()
         log = os.path.join(scratch, "log")
@@ -137,12 +133,15 @@ def main(results, names):
         environment.update(LD_PRELOAD=os.environ["PRELOAD"], LINIPC_CABI_STATS=os.environ["STATS"])
     todo = {}
     for name in names:
-        todo.update(parts(name))
+        todo.update(parts(name.removeprefix("-")))
+    skipped = [case for name in names if name.startswith("-") for case in todo.pop(name[1:])]
     first = sorted(todo, key=lambda name: not SLOW.search(name))
     with ThreadPoolExecutor(int(os.environ["JOBS"])) as pool, open(results, "a") as output:
         for result in pool.map(lambda name: run_apart(name, todo[name], environment), first):
             for case, outcome in result.items():
                 output.write(f"{outcome}\t{case}\n")
+        for case in skipped:
+            output.write(f"skipped\t{case}\n")
 
 
 # Also imported by the children of multiprocessing's tests, which start from the main module.
