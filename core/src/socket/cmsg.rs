@@ -435,10 +435,9 @@ pub struct Unparsed {
 /// cmsg::sendmsg(&a, &[IoSlice::new(b"two")], &control, SendFlags::empty())?;
 ///
 /// // Room for one of the two: it comes, and so do the bytes.
-/// let (mut bytes, mut room) = ([0; 8], [0_u64; 3]);
-/// # let room = zerocopy::IntoBytes::as_mut_bytes(&mut room);
+/// let (mut bytes, mut room) = ([0; 8], [0; 20]);
 /// let mut data = [IoSliceMut::new(&mut bytes)];
-/// let received = cmsg::recvmsg_unparsed(&b, &mut data, &mut room[..20], RecvFlags::CMSG_CLOEXEC)?;
+/// let received = cmsg::recvmsg_unparsed(&b, &mut data, &mut room, RecvFlags::CMSG_CLOEXEC)?;
 /// assert_eq!((received.bytes, received.control), (3, 20));
 /// assert!(received.flags.contains(ReturnFlags::CTRUNC));
 /// // SAFETY: The kernel wrote them, and they are parsed this once.

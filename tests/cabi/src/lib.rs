@@ -25,6 +25,7 @@ pub mod lock;
 pub mod mq;
 pub mod pipe;
 pub mod process_vm;
+pub mod pthread;
 pub mod sem;
 pub mod shm;
 pub mod socket;

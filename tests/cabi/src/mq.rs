@@ -44,7 +44,11 @@ export! {
 
     /// mq_unlink(3)
     fn mq_unlink(name: *const c_char) -> c_int {
-        mq::unlink(string(name)?)
+        match mq::unlink(string(name)?) {
+            // The C library's word for it.
+            Err(Errno::PERM) => Err(Errno::ACCESS),
+            done => done,
+        }
     }
 
     /// mq_send(3)

@@ -15,7 +15,11 @@ use linipc_core::posix::sem::{self, Format, Semaphore, Sharing};
 use linipc_core::shared::SharedBytes;
 
 use crate::memory::{deadline, put, string};
+use crate::shm::{create, is_too_long, unlink};
 use crate::{cancellation_point, export};
+
+/// Of the names of their files.
+const PREFIX: &str = "sem.";
 
 /// A named semaphore that this process has open: one mapping, however often.
 struct Open {
@@ -53,8 +57,12 @@ export! {
         mode: libc::mode_t,
         value: c_uint,
     ) -> *mut libc::sem_t {
-        let create = crate::shm::create(flags, mode);
-        let (file, region) = sem::open_with_file(string(name)?, create, value, Format::GLIBC)?;
+        let create = create(flags, mode);
+        let name = string(name)?;
+        if is_too_long(PREFIX, name) {
+            return Err(Errno::INVAL);
+        }
+        let (file, region) = sem::open_with_file(name, create, value, Format::GLIBC)?;
         let file = File::from_raw_fd(file.into_raw_fd());
         let stat = file.metadata().map_err(|_| Errno::ACCESS)?;
         let (device, inode) = (stat.dev(), stat.ino());
@@ -83,7 +91,7 @@ export! {
 
     /// sem_unlink(3)
     fn sem_unlink(name: *const c_char) -> c_int {
-        sem::unlink(string(name)?, Format::GLIBC)
+        unlink(PREFIX, string(name)?, |name| sem::unlink(name, Format::GLIBC))
     }
 
     /// sem_wait(3)

@@ -1,6 +1,6 @@
 //! shm_open(3)
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 
 use linipc_core::Errno;
 use linipc_core::map::Access;
@@ -17,7 +17,11 @@ export! {
             libc::O_RDWR => Access::READ | Access::WRITE,
             _ => return Err(Errno::INVAL),
         };
-        let object = shm::open(string(name)?, access, create(flags, mode))?;
+        let name = string(name)?;
+        if is_too_long("", name) {
+            return Err(Errno::INVAL);
+        }
+        let object = shm::open(name, access, create(flags, mode))?;
         if flags & libc::O_TRUNC != 0 {
             shm::ftruncate(&object, 0)?;
         }
@@ -26,7 +30,7 @@ export! {
 
     /// shm_open(3)
     fn shm_unlink(name: *const c_char) -> c_int {
-        shm::unlink(string(name)?)
+        unlink("", string(name)?, |name| shm::unlink(name))
     }
 }
 
@@ -37,5 +41,30 @@ pub(crate) fn create(flags: c_int, mode: libc::mode_t) -> Create {
         (0, _) => Create::No,
         (_, 0) => Create::Open(mode),
         _ => Create::Exclusive(mode),
+    }
+}
+
+/// glibc calls names invalid that do not fit into its buffer, which is four bytes longer than the
+/// longest name of a file.
+pub(crate) fn is_too_long(prefix: &str, name: &CStr) -> bool {
+    let slashes = name
+        .to_bytes()
+        .iter()
+        .take_while(|byte| **byte == b'/')
+        .count();
+    prefix.len() + name.count_bytes() - slashes > libc::NAME_MAX as usize + 4
+}
+
+/// In glibc's words: what cannot be a name is not there.
+pub(crate) fn unlink(
+    prefix: &str,
+    name: &CStr,
+    unlink: impl FnOnce(&CStr) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    match unlink(name) {
+        Err(Errno::NAMETOOLONG) if is_too_long(prefix, name) => Err(Errno::NOENT),
+        Err(Errno::INVAL) => Err(Errno::NOENT),
+        Err(Errno::PERM) => Err(Errno::ACCESS),
+        done => done,
     }
 }
