@@ -179,17 +179,13 @@ impl Text {
 /// _exit(2), which tells the counts first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _exit(status: c_int) -> ! {
+    static CALLS: Counter = Counter::new(crate::c_name!(_exit));
+    CALLS.count();
     end();
     loop {
         // SAFETY: It does not return.
         unsafe { libc::syscall(libc::SYS_exit_group, status) };
     }
-}
-
-/// The same by the name of ISO C.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _Exit(status: c_int) -> ! {
-    _exit(status)
 }
 
 #[used]
