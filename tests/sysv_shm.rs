@@ -623,3 +623,20 @@ fn a_handle_removes_its_segment_or_lets_it_live() {
         assert_eq!(Segment::open(KEY).unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
+
+#[test]
+fn what_is_left_attached_is_detached_by_its_address() {
+    isolated!(|| {
+        let id = new(PAGE);
+        let start = attach(id).into_raw();
+        assert_eq!(shm::stat(id).unwrap().attachments, 1);
+        assert!(mapped_at(start.addr().get()).is_some());
+        // SAFETY: It was given up just now, and nothing uses it.
+        assert_eq!(unsafe { shm::detach(start) }, Ok(()));
+        assert_eq!(shm::stat(id).unwrap().attachments, 0);
+        assert!(mapped_at(start.addr().get()).is_none());
+        // SAFETY: Nothing is there.
+        assert_eq!(unsafe { shm::detach(start) }, Err(Errno::INVAL));
+        shm::remove(id).unwrap();
+    });
+}

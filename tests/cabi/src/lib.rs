@@ -55,7 +55,8 @@ macro_rules! export {
             static CALLS: $crate::stats::Counter =
                 $crate::stats::Counter::new($crate::c_name!($name));
             CALLS.count();
-            $crate::errno::give((|| -> Result<_, linipc_core::Errno> { $body })())
+            let body = || -> Result<_, linipc_core::Errno> { $body };
+            $crate::errno::give(body())
         }
     )*};
 }

@@ -21,18 +21,15 @@ export! {
         mode: libc::mode_t,
         attributes: *const libc::mq_attr,
     ) -> c_int {
-        let mut access = match flags & libc::O_ACCMODE {
-            libc::O_RDONLY => Flags::READ,
-            libc::O_WRONLY => Flags::WRITE,
-            libc::O_RDWR => Flags::READ | Flags::WRITE,
-            _ => return Err(Errno::INVAL),
-        };
-        access.set(Flags::NONBLOCK, flags & libc::O_NONBLOCK != 0);
-        let capacity = match flags & libc::O_CREAT != 0 && !attributes.is_null() {
-            true => Some(to_capacity(get(attributes)?)?),
-            false => None,
-        };
-        mq::open(string(name)?, access, crate::shm::create(flags, mode), capacity)
+        open(name, flags, mode, attributes)
+    }
+
+    /// [`mq_open`] of programs that were compiled with `_FORTIFY_SOURCE`, without the variable arguments.
+    fn __mq_open_2(name: *const c_char, flags: c_int) -> c_int {
+        if flags & libc::O_CREAT != 0 {
+            libc::abort();
+        }
+        open(name, flags, 0, ptr::null())
     }
 
     /// mq_close(3)
@@ -128,6 +125,31 @@ export! {
         };
         mq::notify(fd(queue)?, Some(notification))
     }
+}
+
+unsafe fn open(
+    name: *const c_char,
+    flags: c_int,
+    mode: libc::mode_t,
+    attributes: *const libc::mq_attr,
+) -> Result<OwnedFd, Errno> {
+    let mut access = match flags & libc::O_ACCMODE {
+        libc::O_RDONLY => Flags::READ,
+        libc::O_WRONLY => Flags::WRITE,
+        libc::O_RDWR => Flags::READ | Flags::WRITE,
+        _ => return Err(Errno::INVAL),
+    };
+    access.set(Flags::NONBLOCK, flags & libc::O_NONBLOCK != 0);
+    let capacity = match flags & libc::O_CREAT != 0 && !attributes.is_null() {
+        true => Some(to_capacity(get(attributes)?)?),
+        false => None,
+    };
+    mq::open(
+        string(name)?,
+        access,
+        crate::shm::create(flags, mode),
+        capacity,
+    )
 }
 
 fn to_capacity(attributes: libc::mq_attr) -> Result<Capacity, Errno> {

@@ -52,7 +52,8 @@ macro_rules! pthread {
                 return next!($name $(@ $version)? ($($arg => $type),*) -> c_int);
             };
             CALLS.count();
-            match (|| -> Result<c_int, Errno> { $body })() {
+            let body = || -> Result<c_int, Errno> { $body };
+            match body() {
                 Ok(value) => value,
                 Err(errno) => errno.raw_os_error(),
             }

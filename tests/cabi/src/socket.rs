@@ -118,9 +118,20 @@ export! {
     /// recv(2)
     fn recv(socket: c_int, start: *mut c_void, len: usize, flags: c_int) -> isize {
         cancellation_point();
-        let flags = RecvFlags::from_bits_retain(flags as c_uint);
-        let (_, len) = socket::recv(fd(socket)?, slice_mut::<u8>(start.cast(), len)?, flags)?;
-        Ok(len)
+        get_bytes(socket, slice_mut(start.cast(), len)?, flags, None)
+    }
+
+    /// [`recv`] of programs that were compiled with `_FORTIFY_SOURCE`.
+    fn __recv_chk(
+        socket: c_int,
+        start: *mut c_void,
+        len: usize,
+        room: usize,
+        flags: c_int,
+    ) -> isize {
+        cancellation_point();
+        fits(len, room);
+        get_bytes(socket, slice_mut(start.cast(), len)?, flags, None)
     }
 
     /// recv(2)
@@ -133,15 +144,24 @@ export! {
         address_len: *mut libc::socklen_t,
     ) -> isize {
         cancellation_point();
-        let (socket, bytes) = (fd(socket)?, slice_mut::<u8>(start.cast(), len)?);
-        let flags = RecvFlags::from_bits_retain(flags as c_uint);
-        if address.is_null() {
-            let (_, len) = socket::recv(socket, bytes, flags)?;
-            return Ok(len);
-        }
-        let (_, len, from) = socket::recvfrom(socket, bytes, flags)?;
-        put_address(from, address, address_len)?;
-        Ok(len)
+        let address = (address, address_len);
+        get_bytes(socket, slice_mut(start.cast(), len)?, flags, Some(address))
+    }
+
+    /// [`recvfrom`] of programs that were compiled with `_FORTIFY_SOURCE`.
+    fn __recvfrom_chk(
+        socket: c_int,
+        start: *mut c_void,
+        len: usize,
+        room: usize,
+        flags: c_int,
+        address: *mut c_void,
+        address_len: *mut libc::socklen_t,
+    ) -> isize {
+        cancellation_point();
+        fits(len, room);
+        let address = (address, address_len);
+        get_bytes(socket, slice_mut(start.cast(), len)?, flags, Some(address))
     }
 
     /// sendmsg(2)
@@ -263,6 +283,30 @@ unsafe fn put_bytes(
             socket::zerocopy::send(socket, &[IoSlice::new(bytes)], flags)
         }
         None => socket::send(socket, bytes, flags),
+    }
+}
+
+unsafe fn get_bytes(
+    socket: c_int,
+    bytes: &mut [u8],
+    flags: c_int,
+    address: Option<(*mut c_void, *mut libc::socklen_t)>,
+) -> Result<usize, Errno> {
+    let (socket, flags) = (fd(socket)?, RecvFlags::from_bits_retain(flags as c_uint));
+    match address {
+        Some((start, len)) if !start.is_null() => {
+            let (_, received, from) = socket::recvfrom(socket, bytes, flags)?;
+            put_address(from, start, len)?;
+            Ok(received)
+        }
+        _ => socket::recv(socket, bytes, flags).map(|(_, received)| received),
+    }
+}
+
+/// The check of `_FORTIFY_SOURCE`.
+unsafe fn fits(len: usize, room: usize) {
+    if len > room {
+        libc::abort();
     }
 }
 
