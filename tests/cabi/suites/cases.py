@@ -1,6 +1,7 @@
 """Runs unittest cases, each class in a process of its own: cases.py RESULTS NAME...
 
-A name is that of a module, a class or a case; with a `-` before it, that class is skipped. RESULTS gets a line `outcome<TAB>case` for each case.
+A name is that of a module, a class or a case, which runs with its class: others there may matter to it. With
+a `-` before it, a class is skipped. RESULTS gets a line `outcome<TAB>case` for each case.
 $JOBS processes run at a time, with $PRELOAD, if it is set, as their LD_PRELOAD.
 """
 
@@ -75,13 +76,12 @@ def flat(suite):
 
 
 def parts(name):
-    """What of `name` runs in a process of its own: its classes, or a single case. With their cases."""
-    cases = [test.id() for test in flat(unittest.defaultTestLoader.loadTestsFromName(name))]
-    if cases == [name]:
-        return {name: cases}
+    """What of `name` runs in a process of its own: its classes. With their cases."""
     classes = {}
-    for case in cases:
-        classes.setdefault(case.rpartition(".")[0], []).append(case)
+    for test in flat(unittest.defaultTestLoader.loadTestsFromName(name)):
+        classes[test.id().rpartition(".")[0]] = []
+    for name in classes:
+        classes[name] = [test.id() for test in flat(unittest.defaultTestLoader.loadTestsFromName(name))]
     return classes
 
 
