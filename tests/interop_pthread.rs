@@ -369,8 +369,9 @@ fn mutexes_that_are_not_robust() {
             drop(guard);
             waiter.join();
         }
+        let object = object();
         c(program, &["init", place, "weak", "inherit"]);
-        let Ours::InPlace(region) = Ours::new(&object(), place) else {
+        let Ours::InPlace(region) = Ours::new(&object, place) else {
             unreachable!()
         };
         // SAFETY: As above.

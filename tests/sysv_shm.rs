@@ -320,6 +320,12 @@ fn permissions_are_checked() {
             assert_eq!(shm::stat(closed), Err(Errno::ACCESS));
             let again = shm::get(KEY, 0, Create::Open(rw()), Memory::USUAL);
             assert_eq!(again, Err(Errno::ACCESS));
+            let granting = |mode| shm::get(KEY, 0, Create::Granting(mode), Memory::USUAL);
+            assert_eq!(granting(rw()), Err(Errno::ACCESS));
+            assert_eq!(granting(Mode::RUSR), Ok(keyed));
+            assert_eq!(shm::get(KEY, 0, Create::No, Memory::USUAL), Ok(keyed));
+            let private = shm::get(Key::PRIVATE, 0, Create::Granting(rw()), Memory::USUAL);
+            assert_eq!(private, Err(Errno::NOENT));
 
             // Enumeration shows what may be read, or everything.
             let all = 0..=shm::usage().unwrap().highest_index;

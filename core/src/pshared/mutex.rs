@@ -457,9 +457,9 @@ impl Mutex {
         };
         // Relaxed: as above.
         match self.owner.load(Ordering::Relaxed) {
-            INCONSISTENT => Err(LockError::OwnerDied(Inconsistent(
-                mem::ManuallyDrop::new(guard),
-            ))),
+            INCONSISTENT => Err(LockError::OwnerDied(Inconsistent(mem::ManuallyDrop::new(
+                guard,
+            )))),
             _ => Ok(guard),
         }
     }

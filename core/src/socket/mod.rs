@@ -44,9 +44,7 @@ pub mod vsock;
 pub mod zerocopy;
 
 pub use crate::event::poll::{PollFd, PollFlags, poll};
-pub use rustix::net::addr::{
-    SocketAddrArg, SocketAddrLen, SocketAddrOpaque, SocketAddrStorage,
-};
+pub use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque, SocketAddrStorage};
 pub use rustix::net::{
     AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,
     SocketFlags, SocketType, accept_with, acceptfrom_with, bind, connect, connect_unspec,

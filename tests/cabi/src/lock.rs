@@ -20,10 +20,11 @@ export! {
                 libc::LOCK_SH => FlockOperation::NonBlockingLockShared,
                 libc::LOCK_EX => FlockOperation::NonBlockingLockExclusive,
                 libc::LOCK_UN => FlockOperation::NonBlockingUnlock,
-                _ => return Err(Errno::INVAL),
+                // Some kernels take more, such as the mandatory locks of old.
+                _ => return Ok(next!(flock(number => c_int, operation => c_int) -> c_int)),
             },
         };
-        lock::flock(fd(number)?, operation)
+        lock::flock(fd(number)?, operation).map(|()| 0)
     }
 
     /// fcntl(2): locks and leases; what else there is, is passed on. C's argument is variable: an

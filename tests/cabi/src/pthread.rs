@@ -9,8 +9,8 @@
 //! |---|---|---|
 //! | `pthread_mutex_t` | the kind at 16: 128 | core's [`Mutex`], which is glibc's format |
 //! | `pthread_cond_t` | the flags at 36: 1 (2: monotonic) | core's [`Condvar`], at 0 |
-//! | `pthread_rwlock_t` | the word at 28; the preference at 48 | [`RwLock`], at 0 |
-//! | `pthread_barrier_t` | the word at 12; the count at 8 | [`Barrier`], at 0 |
+//! | `pthread_rwlock_t` | the word at 28; the preference at 48 | `RwLock` of this file, at 0 |
+//! | `pthread_barrier_t` | the word at 12; the count at 8 | `Barrier` of this file, at 0 |
 //!
 //! Core's own read-write lock and barrier learn of deaths, and have no room in C's objects. Those here
 //! are futexes, and wait for the dead as the C library's do.
@@ -83,7 +83,7 @@ pthread! {
 
     /// pthread_mutex_lock(3)
     fn pthread_mutex_lock(mutex: MutexPtr) for ours = shared_mutex(mutex); {
-        keep(ours.lock(thread()?))
+        or_wait(mutex, None, keep(ours.lock(thread()?)))
     }
 
     /// pthread_mutex_trylock(3)
@@ -97,7 +97,8 @@ pthread! {
 
     /// pthread_mutex_timedlock(3)
     fn pthread_mutex_timedlock(mutex: MutexPtr, until: Time) for ours = shared_mutex(mutex); {
-        lock_until(ours, deadline(libc::CLOCK_REALTIME, until)?)
+        let until = deadline(libc::CLOCK_REALTIME, until)?;
+        or_wait(mutex, Some(until), lock_until(ours, until))
     }
 
     /// pthread_mutex_clocklock(3)
@@ -106,7 +107,8 @@ pthread! {
         clock: c_int,
         until: Time,
     ) for ours = shared_mutex(mutex); {
-        lock_until(ours, deadline(clock, until)?)
+        let until = deadline(clock, until)?;
+        or_wait(mutex, Some(until), lock_until(ours, until))
     }
 
     /// pthread_mutex_unlock(3)
@@ -339,12 +341,29 @@ unsafe fn shared_mutex<'a>(mutex: MutexPtr) -> Option<&'a Mutex> {
     Mutex::attach_stalled(memory(mutex.cast())).ok()
 }
 
+/// The type of a mutex, without what else is in its kind.
+const KIND: u32 = 3;
+
 unsafe fn is_robust_errorcheck(mutex: MutexPtr) -> bool {
-    const KIND: u32 = 3;
     const ERRORCHECK: u32 = libc::PTHREAD_MUTEX_ERRORCHECK as u32;
     const ROBUST: u32 = 16;
     // Relaxed: as in `shared_mutex`.
     word(mutex, 16).load(Relaxed) & (KIND | ROBUST) == ERRORCHECK | ROBUST
+}
+
+/// A normal mutex has its owner wait for itself. Of one that inherits priority core finds that out.
+unsafe fn or_wait(
+    mutex: MutexPtr,
+    until: Option<Deadline>,
+    locked: Result<c_int, Errno>,
+) -> Result<c_int, Errno> {
+    // Relaxed: as in `shared_mutex`.
+    if locked != Err(Errno::DEADLK) || word(mutex, 16).load(Relaxed) & KIND != 0 {
+        return locked;
+    }
+    loop {
+        sleep(&AtomicU32::new(0), 0, until)?;
+    }
 }
 
 unsafe fn owns(mutex: &Mutex) -> Result<bool, Errno> {

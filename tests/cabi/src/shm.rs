@@ -3,19 +3,29 @@
 use std::ffi::{CStr, c_char, c_int};
 
 use linipc_core::Errno;
+use linipc_core::io::{OFlags, fcntl_setfl};
 use linipc_core::map::Access;
 use linipc_core::posix::{Create, Mode, shm};
 
+use crate::errno::Value;
 use crate::export;
 use crate::memory::string;
+use crate::next::next;
 
 export! {
     /// shm_open(3)
     fn shm_open(name: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
         let access = match flags & libc::O_ACCMODE {
-            libc::O_RDONLY => Access::READ,
+            libc::O_RDONLY if flags & libc::O_TRUNC == 0 => Access::READ,
             libc::O_RDWR => Access::READ | Access::WRITE,
-            _ => return Err(Errno::INVAL),
+            // POSIX does not say what these do.
+            _ => {
+                return Ok(next!(shm_open(
+                    name => *const c_char,
+                    flags => c_int,
+                    mode => libc::mode_t,
+                ) -> c_int));
+            }
         };
         let name = string(name)?;
         if is_too_long("", name) {
@@ -25,7 +35,9 @@ export! {
         if flags & libc::O_TRUNC != 0 {
             shm::ftruncate(&object, 0)?;
         }
-        Ok(object)
+        // Core opens it without waiting, whatever it is; the rest is C's.
+        fcntl_setfl(&object, OFlags::from_bits_retain(flags as u32))?;
+        Ok(object.value())
     }
 
     /// shm_open(3)
@@ -63,6 +75,9 @@ pub(crate) fn unlink(
 ) -> Result<(), Errno> {
     match unlink(name) {
         Err(Errno::NAMETOOLONG) if is_too_long(prefix, name) => Err(Errno::NOENT),
+        Err(Errno::INVAL) if matches!(name.to_bytes(), b"/." | b"/.." | b"." | b"..") => {
+            Err(Errno::ISDIR)
+        }
         Err(Errno::INVAL) => Err(Errno::NOENT),
         Err(Errno::PERM) => Err(Errno::ACCESS),
         done => done,

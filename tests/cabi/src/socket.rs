@@ -13,7 +13,7 @@ use linipc_core::socket::{
 };
 use linipc_core::socket::{SocketAddrLen, SocketAddrOpaque};
 
-use crate::memory::{fd, get, get_mut, put, slice, slice_mut, timespec};
+use crate::memory::{fd, get, get_mut, put, slice, slice_mut};
 use crate::{cancellation_point, export};
 
 /// An address as C has it, for the kernel to judge.
@@ -313,6 +313,9 @@ unsafe fn fits(len: usize, room: usize) {
 /// Room on the stack for control data, which are rarely more than one list of descriptors.
 const CONTROL: usize = 512;
 
+/// More than any kernel takes (`net.core.optmem_max`), and perhaps more than there is.
+const TOO_MUCH_CONTROL: usize = 1 << 24;
+
 unsafe fn send_message(
     socket: c_int,
     message: &libc::msghdr,
@@ -321,6 +324,9 @@ unsafe fn send_message(
     let (socket, flags) = (fd(socket)?, SendFlags::from_bits_retain(flags as c_uint));
     let data = slice(message.msg_iov.cast::<IoSlice<'_>>(), message.msg_iovlen)?;
     let control = slice(message.msg_control.cast::<u8>(), message.msg_controllen)?;
+    if control.len() > TOO_MUCH_CONTROL {
+        return Err(Errno::NOBUFS);
+    }
     let address = Address {
         start: message.msg_name,
         len: message.msg_namelen,
@@ -389,6 +395,9 @@ unsafe fn receive_message(
     let (socket, flags) = (fd(socket)?, RecvFlags::from_bits_retain(flags as c_uint));
     let data = slice_mut(message.msg_iov.cast::<IoSliceMut<'_>>(), message.msg_iovlen)?;
     let control = slice_mut(message.msg_control.cast::<u8>(), message.msg_controllen)?;
+    if !message.msg_name.is_null() && (message.msg_namelen as c_int) < 0 {
+        return Err(Errno::INVAL);
+    }
     let received = cmsg::recvmsg_unparsed(socket, data, control, flags)?;
     message.msg_flags = received.flags.bits() as c_int;
     message.msg_controllen = received.control;
@@ -426,7 +435,7 @@ export! {
         cancellation_point();
         let until = match timeout.is_null() {
             true => None,
-            false => Some(Instant::now() + to_duration(get(timeout)?)?),
+            false => Instant::now().checked_add(to_duration(get(timeout)?)?),
         };
         let (mut flags, mut received) = (flags, 0);
         for message in slice_mut(messages, count.min(1024) as usize)? {
@@ -459,5 +468,8 @@ export! {
 }
 
 fn to_duration(time: libc::timespec) -> Result<Duration, Errno> {
-    Duration::try_from(timespec(time)).map_err(|_| Errno::INVAL)
+    match (u64::try_from(time.tv_sec), time.tv_nsec) {
+        (Ok(seconds), nanos @ 0..1_000_000_000) => Ok(Duration::new(seconds, nanos as u32)),
+        _ => Err(Errno::INVAL),
+    }
 }

@@ -255,7 +255,7 @@ export! {
 fn create(key: c_int, flags: c_int) -> Create {
     let mode = Mode::from_bits_retain(flags as u32 & 0o777);
     match (flags & libc::IPC_CREAT, flags & libc::IPC_EXCL) {
-        (0, _) if key != libc::IPC_PRIVATE => Create::No,
+        (0, _) if key != libc::IPC_PRIVATE => Create::Granting(mode),
         (0, _) | (_, 0) => Create::Open(mode),
         _ => Create::Exclusive(mode),
     }
