@@ -79,6 +79,8 @@ def parts(name):
     """What of `name` runs in a process of its own: its classes. With their cases."""
     classes = {}
     for test in flat(unittest.defaultTestLoader.loadTestsFromName(name)):
+        if isinstance(test, unittest.loader._FailedTest):
+            sys.exit(f"{name}: {test._exception}")
         classes[test.id().rpartition(".")[0]] = []
     for name in classes:
         classes[name] = [test.id() for test in flat(unittest.defaultTestLoader.loadTestsFromName(name))]
