@@ -67,7 +67,7 @@ unsafe fn control(number: c_int, command: c_int, argument: usize) -> Result<c_in
         libc::F_GETLK => ask(number, Process, get_mut(lock)?),
         libc::F_OFD_GETLK => ask(number, Description, get_mut(lock)?),
         libc::F_SETLEASE => {
-            let lease = match argument as c_short as c_int {
+            let lease = match argument as c_int {
                 libc::F_UNLCK => None,
                 kind => Some(to_kind(kind)?),
             };
