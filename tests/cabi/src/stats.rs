@@ -33,6 +33,10 @@ impl Counter {
 
     #[inline]
     pub(crate) fn count(&'static self) {
+        // Relaxed: it is set before `main`.
+        if PROCESS.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         // Relaxed: a number alone. Who counts the first call lists the counter.
         if self.calls.fetch_add(1, Ordering::Relaxed) == 0 {
             self.list();
@@ -73,7 +77,8 @@ impl Counter {
 /// Where to: the variable when the library was loaded.
 static TO: OnceLock<CString> = OnceLock::new();
 
-/// The process that counts: not a child of vfork(2), which has its parent's counters. 0 when it has told.
+/// The process that counts: not a child of vfork(2), which has its parent's counters. 0 when nobody wants to
+/// know, or it has told.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn begin() {
