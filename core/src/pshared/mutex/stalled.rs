@@ -37,7 +37,8 @@ impl Mutex {
             .is_err()
         {
             let deadline = how.deadline()?;
-            // (L2) Acquire: as (L1). Who gets it like this does not know whether others sleep.
+            // Who gets it like this does not know whether others sleep.
+            // (L2) Acquire: as (L1), also in that loom cannot see it.
             while self.lock.swap(ASLEEP, Ordering::Acquire) != 0 {
                 if deadline.is_some_and(has_passed) {
                     return Err(Error::TimedOut);
