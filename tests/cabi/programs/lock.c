@@ -219,6 +219,13 @@ static void open_file_descriptions(void)
     lock = region(F_WRLCK, SEEK_SET, 0, 0);
     CALL(fcntl, "F_GETLK of an F_OFD_ lock", two, F_GETLK, &lock);
     say_region("F_GETLK of an F_OFD_ lock", &lock, getpid());
+    /* Of the description's own locks, since Linux 6.4. */
+    lock = region(F_UNLCK, SEEK_SET, 0, 0);
+    CALL(fcntl, "F_OFD_GETLK F_UNLCK", one, F_OFD_GETLK, &lock);
+    say_region("F_OFD_GETLK F_UNLCK", &lock, getpid());
+    lock = region(F_UNLCK, SEEK_SET, 0, 0);
+    CALL(fcntl, "F_OFD_GETLK F_UNLCK, none", two, F_OFD_GETLK, &lock);
+    say_region("F_OFD_GETLK F_UNLCK, none", &lock, getpid());
     lock.l_type = F_WRLCK, lock.l_pid = 1;
     CALL(fcntl, "F_OFD_SETLK pid not 0", two, F_OFD_SETLK, &lock);
     CALL(fcntl, "F_OFD_SETLKW pid not 0", two, F_OFD_SETLKW, &lock);

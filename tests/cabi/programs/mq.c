@@ -124,6 +124,27 @@ static void opening(void)
     CALL(mq_close, "", silent);
 }
 
+/* What a program calls that was compiled with _FORTIFY_SOURCE, and asks for no new queue. */
+extern mqd_t __mq_open_2(const char *, int);
+
+static void fortified(void)
+{
+    CALL(__mq_open_2, "no such queue", "/fortified", O_RDWR);
+    mqd_t queue = MUST(mq_open("/fortified", O_CREAT | O_RDWR, 0600, ATTRIBUTES(3, 8)));
+    mqd_t again = OPEN(__mq_open_2, "", "/fortified", O_RDWR | O_NONBLOCK);
+    say_attributes("__mq_open_2", again);
+    struct child child = fork_child();
+    if (!child.pid) {
+        close(2);
+        __mq_open_2("/fortified", O_CREAT | O_RDWR);
+        exit(0);
+    }
+    finish(&child);
+    CALL(mq_unlink, "", "/fortified");
+    CALL(mq_close, "", queue);
+    CALL(mq_close, "", again);
+}
+
 static void sending(void)
 {
     mqd_t queue = OPEN(mq_open, "for two", "/queue", O_CREAT | O_RDWR, 0600, ATTRIBUTES(4, 32));
@@ -395,6 +416,7 @@ int main(void)
 {
     begin();
     opening();
+    fortified();
     sending();
     notifying();
     return 0;

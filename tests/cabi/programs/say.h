@@ -232,7 +232,12 @@ static void interrupt_with(void (*handler)(int), int flags)
     MUST(sigaction(SIGUSR1, &action, NULL));
     struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
     event._sigev_un._tid = gettid();
-    MUST(timer_create(CLOCK_MONOTONIC, &event, &ticks));
+    /* All processes of a user share a number of signals that may wait. */
+    while (timer_create(CLOCK_MONOTONIC, &event, &ticks) == -1) {
+        if (errno != EAGAIN)
+            MUST(-1);
+        pause_for(TICK);
+    }
     struct itimerspec every = { { 0, TICK * 1000000 }, { 0, TICK * 1000000 } };
     MUST(timer_settime(ticks, 0, &every, NULL));
 }

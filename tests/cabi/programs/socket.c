@@ -626,6 +626,39 @@ static void transfers(void)
     close(pair[0]), close(packets[0]), close(packets[1]), close(single), close(stream);
 }
 
+/* What a program calls that was compiled with _FORTIFY_SOURCE. */
+extern ssize_t __recv_chk(int, void *, size_t, size_t, int);
+extern ssize_t __recvfrom_chk(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *);
+
+static void fortified(void)
+{
+    int pair[2];
+    char bytes[10];
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    MUST(send(pair[0], "twice over", 10, 0));
+    CALL(__recv_chk, "", pair[1], bytes, 5, 10, 0);
+    struct sockaddr_un name = { .sun_family = 77 };
+    socklen_t length = sizeof name;
+    CALL(__recvfrom_chk, "", pair[1], bytes, 3, 10, MSG_PEEK, (struct sockaddr *)&name, &length);
+    line("__recvfrom_chk", "", "length %u %.3s", length, bytes);
+    CALL(__recvfrom_chk, "all of the room", pair[1], bytes, 10, 10, 0, NULL, NULL);
+    CALL(__recv_chk, "none", pair[1], bytes, 5, 10, MSG_DONTWAIT);
+    CALL(__recvfrom_chk, "descriptor -1", -1, bytes, 5, 10, 0, NULL, NULL);
+    for (int from = 0; from < 2; from++) {
+        struct child child = fork_child();
+        if (!child.pid) {
+            close(2);
+            if (from)
+                __recvfrom_chk(pair[1], bytes, 11, 10, MSG_DONTWAIT, NULL, NULL);
+            else
+                __recv_chk(pair[1], bytes, 11, 10, MSG_DONTWAIT);
+            exit(0);
+        }
+        finish(&child);
+    }
+    close(pair[0]), close(pair[1]);
+}
+
 static void say_control(const char *what, struct msghdr *message)
 {
     line("recvmsg", what, "flags %#x", message->msg_flags);
@@ -847,6 +880,8 @@ static void messages(void)
     line("recvmmsg", "time 0", "left %lld.%09ld", (long long)zero.tv_sec, zero.tv_nsec);
     MUST(sendto(sender, "x", 1, 0, ADDRESS_OF(there)));
     CALL(recvmmsg, "time left", receiver, receives, 1, 0, &long_time);
+    MUST(sendto(sender, "x", 1, 0, ADDRESS_OF(there)));
+    CALL(recvmmsg, "longest time", receiver, receives, 1, 0, &(struct timespec){ .tv_sec = LONG_MAX, .tv_nsec = 999999999 });
     line("recvmmsg", "time left", "%s", long_time.tv_sec == 999 || long_time.tv_sec == 1000 ? "nearly all" : "?");
     struct mmsghdr *more = calloc(1100, sizeof *more);
     struct iovec one = { "x", 1 };
@@ -952,6 +987,7 @@ int main(void)
     connecting();
     inet();
     transfers();
+    fortified();
     messages();
     options();
     return 0;

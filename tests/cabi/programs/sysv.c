@@ -398,6 +398,21 @@ static void semaphores(void)
     }
     finish(&nobody);
 
+    struct child writer = fork_child();
+    if (!writer.pid) {
+        if (become_nobody()) {
+            int own = OPEN(semget, "to be written only", IPC_PRIVATE, 2, 0200);
+            CALL(semctl, "SETALL without read permission", own, 0, SETALL, (union semun){ .array = (unsigned short[]){ 4, 5 } });
+            CALL(semctl, "SETVAL without read permission", own, 1, SETVAL, (union semun){ .val = 6 });
+            CALL(semop, "without read permission", own, OPERATIONS({ 0, -4, IPC_NOWAIT }, { 1, -6, IPC_NOWAIT }));
+            CALL(semctl, "GETALL without read permission", own, 0, GETALL, (union semun){ .array = (unsigned short[]){ 4, 5 } });
+            CALL(semctl, "IPC_STAT without read permission", own, 0, IPC_STAT, (union semun){ .buf = &status });
+            CALL(semctl, "IPC_RMID", own, 0, IPC_RMID);
+        }
+        exit(0);
+    }
+    finish(&writer);
+
     until_asleep(waiter.pid);
     CALL(semctl, "IPC_RMID while one waits", id, 0, IPC_RMID);
     tell(&waiter);

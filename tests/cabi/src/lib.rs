@@ -59,10 +59,8 @@
 //! # Differences from the C library
 //!
 //! - A pointer that is neither null nor valid is our death, where the kernel would have said `EFAULT`.
-//! - `shm_open` refuses what is not a regular file; its `O_TRUNC` is a call of its own. What POSIX does not
-//!   define, `O_WRONLY` and `O_RDONLY | O_TRUNC`, is passed on.
-//! - `ipc_perm.__seq` is 0. `SETALL` needs read permission too: core wants to know how long the array is.
-//! - `F_OFD_GETLK` with `F_UNLCK` is `EINVAL`, as before Linux 6.4.
+//! - `shm_open` refuses what is not a regular file; its `O_TRUNC` is a call of its own.
+//! - `ipc_perm.__seq` is 0.
 //! - `MSG_ZEROCOPY` with an address or control data copies.
 //! - A condition variable between processes must have a mutex between processes (`EINVAL`), and returns after
 //!   50 ms for no reason, which POSIX permits.

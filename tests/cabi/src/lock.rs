@@ -54,18 +54,20 @@ unsafe fn control(number: c_int, command: c_int, argument: usize) -> Result<c_in
 
     let lock = argument as *mut libc::flock;
     match command {
-        libc::F_SETLK => set(number, Process, get(lock)?, false),
+        libc::F_SETLK => set(number, Process, lock, false),
         libc::F_SETLKW => {
             cancellation_point();
-            set(number, Process, get(lock)?, true)
+            set(number, Process, lock, true)
         }
-        libc::F_OFD_SETLK => set(number, Description, get(lock)?, false),
+        libc::F_OFD_SETLK => set(number, Description, lock, false),
         libc::F_OFD_SETLKW => {
             cancellation_point();
-            set(number, Description, get(lock)?, true)
+            set(number, Description, lock, true)
         }
         libc::F_GETLK => ask(number, Process, get_mut(lock)?),
-        libc::F_OFD_GETLK => ask(number, Description, get_mut(lock)?),
+        libc::F_OFD_GETLK if get(lock)?.l_type != libc::F_UNLCK as c_short => {
+            ask(number, Description, get_mut(lock)?)
+        }
         libc::F_SETLEASE => {
             let lease = match argument as c_int {
                 libc::F_UNLCK => None,
@@ -78,8 +80,14 @@ unsafe fn control(number: c_int, command: c_int, argument: usize) -> Result<c_in
     }
 }
 
-unsafe fn set(number: c_int, owner: Owner, lock: libc::flock, waits: bool) -> Result<c_int, Errno> {
-    let (fd, range) = (fd(number)?, to_range(owner, &lock)?);
+unsafe fn set(
+    number: c_int,
+    owner: Owner,
+    lock: *const libc::flock,
+    waits: bool,
+) -> Result<c_int, Errno> {
+    let (fd, lock) = (fd(number)?, get(lock)?);
+    let range = to_range(owner, &lock)?;
     match (lock.l_type.into(), waits) {
         (libc::F_UNLCK, _) => lock::release(fd, owner, range),
         (kind, true) => lock::acquire(fd, owner, range, to_kind(kind)?),

@@ -10,7 +10,7 @@ use linipc_core::io::fcntl_getfd;
 use linipc_core::posix::mq::{self, Attributes, Capacity, Flags, Notification};
 use linipc_core::socket::{self, AddressFamily, RecvFlags, SocketType};
 
-use crate::memory::{fd, get, put, put_if, slice, slice_mut, string, timespec};
+use crate::memory::{fd, get, put_if, slice, slice_mut, string, timespec};
 use crate::{cancellation_point, export};
 
 export! {
@@ -92,7 +92,9 @@ export! {
 
     /// mq_getattr(3)
     fn mq_getattr(queue: c_int, to: *mut libc::mq_attr) -> c_int {
-        put(to, to_c(mq::getattr(fd(queue)?)?))
+        // Into no memory, as the kernel's call has it that is also for setting them.
+        put_if(to, to_c(mq::getattr(fd(queue)?)?));
+        Ok(())
     }
 
     /// mq_getattr(3)

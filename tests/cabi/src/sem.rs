@@ -2,14 +2,12 @@
 
 use std::collections::TryReserveError;
 use std::ffi::{c_char, c_int, c_uint};
-use std::fs::File;
-use std::os::fd::FromRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::mem::zeroed;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use linipc_core::Errno;
-use linipc_core::fd::IntoRawFd;
+use linipc_core::fd::AsRawFd;
 use linipc_core::map::{Access, Region};
 use linipc_core::posix::sem::{self, Format, Semaphore, Sharing};
 use linipc_core::shared::SharedBytes;
@@ -63,9 +61,12 @@ export! {
             return Err(Errno::INVAL);
         }
         let (file, region) = sem::open_with_file(name, create, value, Format::GLIBC)?;
-        let file = File::from_raw_fd(file.into_raw_fd());
-        let stat = file.metadata().map_err(|_| Errno::ACCESS)?;
-        let (device, inode) = (stat.dev(), stat.ino());
+        // Not std's `File`: the C library's close(2), with which it ends, is a cancellation point.
+        let mut stat: libc::stat = zeroed();
+        if libc::fstat(file.as_raw_fd(), &mut stat) != 0 {
+            return Err(Errno::ACCESS);
+        }
+        let (device, inode) = (stat.st_dev, stat.st_ino);
         let mut open = open();
         if let Some(open) = open.iter_mut().find(|o| (o.device, o.inode) == (device, inode)) {
             open.times += 1;

@@ -7,25 +7,17 @@ use linipc_core::io::{OFlags, fcntl_setfl};
 use linipc_core::map::Access;
 use linipc_core::posix::{Create, Mode, shm};
 
-use crate::errno::Value;
 use crate::export;
 use crate::memory::string;
-use crate::next::next;
 
 export! {
     /// shm_open(3)
     fn shm_open(name: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int {
         let access = match flags & libc::O_ACCMODE {
-            libc::O_RDONLY if flags & libc::O_TRUNC == 0 => Access::READ,
+            libc::O_RDONLY => Access::READ,
+            libc::O_WRONLY => Access::WRITE,
             libc::O_RDWR => Access::READ | Access::WRITE,
-            // POSIX does not say what these do.
-            _ => {
-                return Ok(next!(shm_open(
-                    name => *const c_char,
-                    flags => c_int,
-                    mode => libc::mode_t,
-                ) -> c_int));
-            }
+            _ => return Err(Errno::INVAL),
         };
         let name = string(name)?;
         if is_too_long("", name) {
@@ -33,11 +25,17 @@ export! {
         }
         let object = shm::open(name, access, create(flags, mode))?;
         if flags & libc::O_TRUNC != 0 {
-            shm::ftruncate(&object, 0)?;
+            match access {
+                // It needs the permission to write all the same.
+                Access::READ => shm::ftruncate(shm::open(name, Access::WRITE, Create::No)?, 0)?,
+                _ => shm::ftruncate(&object, 0)?,
+            }
         }
-        // Core opens it without waiting, whatever it is; the rest is C's.
-        fcntl_setfl(&object, OFlags::from_bits_retain(flags as u32))?;
-        Ok(object.value())
+        let status = flags & (libc::O_APPEND | libc::O_NONBLOCK);
+        if status != 0 {
+            fcntl_setfl(&object, OFlags::from_bits_retain(status as u32))?;
+        }
+        Ok(object)
     }
 
     /// shm_open(3)
@@ -67,6 +65,12 @@ pub(crate) fn is_too_long(prefix: &str, name: &CStr) -> bool {
     prefix.len() + name.count_bytes() - slashes > libc::NAME_MAX as usize + 4
 }
 
+fn is_directory(prefix: &str, name: &CStr) -> bool {
+    let name = name.to_bytes();
+    let slashes = name.iter().take_while(|byte| **byte == b'/').count();
+    prefix.is_empty() && matches!(name.get(slashes..), Some(b"." | b".."))
+}
+
 /// In glibc's words: what cannot be a name is not there.
 pub(crate) fn unlink(
     prefix: &str,
@@ -75,9 +79,7 @@ pub(crate) fn unlink(
 ) -> Result<(), Errno> {
     match unlink(name) {
         Err(Errno::NAMETOOLONG) if is_too_long(prefix, name) => Err(Errno::NOENT),
-        Err(Errno::INVAL) if matches!(name.to_bytes(), b"/." | b"/.." | b"." | b"..") => {
-            Err(Errno::ISDIR)
-        }
+        Err(Errno::INVAL) if is_directory(prefix, name) => Err(Errno::ISDIR),
         Err(Errno::INVAL) => Err(Errno::NOENT),
         Err(Errno::PERM) => Err(Errno::ACCESS),
         done => done,
