@@ -19,13 +19,13 @@
 //! | C | through | cancellation point |
 //! |---|---|---|
 //! | `flock` | [`lock::flock`](linipc_core::lock::flock); operations that it does not have: the C library | no |
-//! | `fcntl` `fcntl64`: `F_SETLK` `F_SETLKW` `F_GETLK`, and `F_OFD_` | [`try_acquire`](linipc_core::lock::try_acquire), [`acquire`](linipc_core::lock::acquire), [`release`](linipc_core::lock::release), [`holder`](linipc_core::lock::holder) of [`lock`](linipc_core::lock) | the waiting ones: yes |
+//! | `fcntl` `fcntl64`: `F_SETLK` `F_SETLKW` `F_GETLK`, and `F_OFD_` | [`try_acquire`](linipc_core::lock::try_acquire), [`acquire`](linipc_core::lock::acquire), [`release`](linipc_core::lock::release), [`holder`](linipc_core::lock::holder), [`held`](linipc_core::lock::held) | the waiting ones: yes |
 //! | `fcntl`: `F_SETLEASE` `F_GETLEASE` | [`set_lease`](linipc_core::lock::set_lease), [`lease`](linipc_core::lock::lease) | no |
 //! | `fcntl`: all else | the C library | no |
 //! | `lockf` `lockf64` | as `fcntl` | `F_LOCK`: yes |
 //! | `ftok` | [`sysv::ftok`](linipc_core::sysv::ftok) | no |
 //! | `shmget` `shmat` `shmdt` `shmctl` | [`sysv::shm`](linipc_core::sysv::shm): each its function | no |
-//! | `semget` `semop` `semtimedop` `semctl` | [`sysv::sem`](linipc_core::sysv::sem): each its function | no |
+//! | `semget` `semop` `semtimedop` `semctl` | [`sysv::sem`](linipc_core::sysv::sem): each its function; `SETALL` of a set that may not be read: the C library | no |
 //! | `msgget` `msgctl` | [`sysv::msg`](linipc_core::sysv::msg): each its function | no |
 //! | `msgsnd` `msgrcv` | [`msg::send`](linipc_core::sysv::msg::send), [`msg::receive`](linipc_core::sysv::msg::receive), [`msg::peek`](linipc_core::sysv::msg::peek) | yes |
 //! | `shm_open` `shm_unlink` | [`posix::shm`](linipc_core::posix::shm) | no |

@@ -54,40 +54,36 @@ unsafe fn control(number: c_int, command: c_int, argument: usize) -> Result<c_in
 
     let lock = argument as *mut libc::flock;
     match command {
-        libc::F_SETLK => set(number, Process, lock, false),
+        // It is for the kernel to say what is wrong first.
+        libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW if lock.is_null() => {}
+        libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW if lock.is_null() => {}
+        libc::F_SETLK => return set(number, Process, get(lock)?, false),
         libc::F_SETLKW => {
             cancellation_point();
-            set(number, Process, lock, true)
+            return set(number, Process, get(lock)?, true);
         }
-        libc::F_OFD_SETLK => set(number, Description, lock, false),
+        libc::F_OFD_SETLK => return set(number, Description, get(lock)?, false),
         libc::F_OFD_SETLKW => {
             cancellation_point();
-            set(number, Description, lock, true)
+            return set(number, Description, get(lock)?, true);
         }
-        libc::F_GETLK => ask(number, Process, get_mut(lock)?),
-        libc::F_OFD_GETLK if get(lock)?.l_type != libc::F_UNLCK as c_short => {
-            ask(number, Description, get_mut(lock)?)
-        }
+        libc::F_GETLK => return ask(number, Process, get_mut(lock)?),
+        libc::F_OFD_GETLK => return ask(number, Description, get_mut(lock)?),
         libc::F_SETLEASE => {
             let lease = match argument as c_int {
                 libc::F_UNLCK => None,
                 kind => Some(to_kind(kind)?),
             };
-            lock::set_lease(fd(number)?, lease).map(|()| 0)
+            return lock::set_lease(fd(number)?, lease).map(|()| 0);
         }
-        libc::F_GETLEASE => Ok(from_kind(lock::lease(fd(number)?)?).into()),
-        _ => Ok(next!(fcntl(number => c_int, command => c_int, argument => usize) -> c_int)),
+        libc::F_GETLEASE => return Ok(from_kind(lock::lease(fd(number)?)?).into()),
+        _ => {}
     }
+    Ok(next!(fcntl(number => c_int, command => c_int, argument => usize) -> c_int))
 }
 
-unsafe fn set(
-    number: c_int,
-    owner: Owner,
-    lock: *const libc::flock,
-    waits: bool,
-) -> Result<c_int, Errno> {
-    let (fd, lock) = (fd(number)?, get(lock)?);
-    let range = to_range(owner, &lock)?;
+unsafe fn set(number: c_int, owner: Owner, lock: libc::flock, waits: bool) -> Result<c_int, Errno> {
+    let (fd, range) = (fd(number)?, to_range(owner, &lock)?);
     match (lock.l_type.into(), waits) {
         (libc::F_UNLCK, _) => lock::release(fd, owner, range),
         (kind, true) => lock::acquire(fd, owner, range, to_kind(kind)?),
@@ -98,7 +94,10 @@ unsafe fn set(
 
 unsafe fn ask(number: c_int, owner: Owner, lock: &mut libc::flock) -> Result<c_int, Errno> {
     let (fd, range) = (fd(number)?, to_range(owner, lock)?);
-    let holder = lock::holder(fd, owner, range, to_kind(lock.l_type.into())?)?;
+    let holder = match (owner, lock.l_type.into()) {
+        (Owner::Description, libc::F_UNLCK) => lock::held(fd, range),
+        (owner, kind) => lock::holder(fd, owner, range, to_kind(kind)?),
+    }?;
     lock.l_type = from_kind(holder.map(|holder| holder.kind));
     if let Some(Holder {
         owner, pid, range, ..

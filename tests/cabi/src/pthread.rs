@@ -116,6 +116,10 @@ pthread! {
         match ours.resume(thread()?) {
             Ok(guard) => drop(guard),
             Err(LockError::OwnerDied(guard)) => drop(guard),
+            // The C library does not ask whose it is, and that works.
+            Err(LockError::Failed(Error::System(Errno::PERM))) if is_simple(mutex) => {
+                return Ok(next!(pthread_mutex_unlock(mutex => MutexPtr) -> c_int));
+            }
             Err(LockError::Failed(error)) => return Err(errno(error)),
         }
         Ok(0)
@@ -344,9 +348,16 @@ unsafe fn shared_mutex<'a>(mutex: MutexPtr) -> Option<&'a Mutex> {
 /// The type of a mutex, without what else is in its kind.
 const KIND: u32 = 3;
 
+const ROBUST: u32 = 16;
+
+/// Normal, and not robust.
+unsafe fn is_simple(mutex: MutexPtr) -> bool {
+    // Relaxed: as in `shared_mutex`.
+    word(mutex, 16).load(Relaxed) & (KIND | ROBUST) == 0
+}
+
 unsafe fn is_robust_errorcheck(mutex: MutexPtr) -> bool {
     const ERRORCHECK: u32 = libc::PTHREAD_MUTEX_ERRORCHECK as u32;
-    const ROBUST: u32 = 16;
     // Relaxed: as in `shared_mutex`.
     word(mutex, 16).load(Relaxed) & (KIND | ROBUST) == ERRORCHECK | ROBUST
 }

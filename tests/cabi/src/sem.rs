@@ -61,10 +61,9 @@ export! {
             return Err(Errno::INVAL);
         }
         let (file, region) = sem::open_with_file(name, create, value, Format::GLIBC)?;
-        // Not std's `File`: the C library's close(2), with which it ends, is a cancellation point.
-        let mut stat: libc::stat = zeroed();
+        let mut stat = zeroed::<libc::stat>();
         if libc::fstat(file.as_raw_fd(), &mut stat) != 0 {
-            return Err(Errno::ACCESS);
+            return Err(Errno::from_raw_os_error(*libc::__errno_location()));
         }
         let (device, inode) = (stat.st_dev, stat.st_ino);
         let mut open = open();
