@@ -382,6 +382,9 @@ static void mutexes(void)
         pthread_mutexattr_setpshared(&attr, share);
         pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_PROTECT);
         pthread_mutexattr_setprioceiling(&attr, 10);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        ERROR(pthread_mutex_init, label("%s robust", name), shared, &attr);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_STALLED);
         ERROR(pthread_mutex_init, name, shared, &attr);
         ERROR(pthread_mutex_getprioceiling, name, shared, &ceiling);
         line("pthread_mutex_getprioceiling", name, "%d", ceiling);
