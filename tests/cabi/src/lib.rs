@@ -25,7 +25,7 @@
 //! | `lockf` `lockf64` | as `fcntl` | `F_LOCK`: yes |
 //! | `ftok` | [`sysv::ftok`](linipc_core::sysv::ftok) | no |
 //! | `shmget` `shmat` `shmdt` `shmctl` | [`sysv::shm`](linipc_core::sysv::shm): each its function | no |
-//! | `semget` `semop` `semtimedop` `semctl` | [`sysv::sem`](linipc_core::sysv::sem): each its function; `SETALL` of a set that may not be read: the C library | no |
+//! | `semget` `semop` `semtimedop` `semctl` | [`sysv::sem`](linipc_core::sysv::sem): each its function | no |
 //! | `msgget` `msgctl` | [`sysv::msg`](linipc_core::sysv::msg): each its function | no |
 //! | `msgsnd` `msgrcv` | [`msg::send`](linipc_core::sysv::msg::send), [`msg::receive`](linipc_core::sysv::msg::receive), [`msg::peek`](linipc_core::sysv::msg::peek) | yes |
 //! | `shm_open` `shm_unlink` | [`posix::shm`](linipc_core::posix::shm) | no |

@@ -92,6 +92,7 @@ export! {
 
     /// mq_getattr(3)
     fn mq_getattr(queue: c_int, to: *mut libc::mq_attr) -> c_int {
+        // Into no memory, as the kernel's call has it that is also for setting them.
         put_if(to, to_c(mq::getattr(fd(queue)?)?));
         Ok(())
     }

@@ -61,9 +61,10 @@ export! {
             return Err(Errno::INVAL);
         }
         let (file, region) = sem::open_with_file(name, create, value, Format::GLIBC)?;
-        let mut stat = zeroed::<libc::stat>();
+        // Not std's `File`: the C library's close(2), with which it ends, is a cancellation point.
+        let mut stat: libc::stat = zeroed();
         if libc::fstat(file.as_raw_fd(), &mut stat) != 0 {
-            return Err(Errno::from_raw_os_error(*libc::__errno_location()));
+            return Err(Errno::ACCESS);
         }
         let (device, inode) = (stat.st_dev, stat.st_ino);
         let mut open = open();

@@ -2,16 +2,15 @@
 //!
 //! With `1` the counts go to stderr when the process ends, one `name count` a line; with a path (its
 //! first byte is `/`) one line a process is appended to that file, by one write. A child of fork(2)
-//! counts from 0. A process that is killed, or calls `_exit`, or execve(2), says nothing: the C library
-//! runs no destructors then.
+//! counts from 0. A process that is killed, or calls execve(2), says nothing. One that calls `_exit`,
+//! which runs no destructors, is told of as well: children often do.
 
-use std::ffi::CStr;
-use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CStr, CString, c_int};
+use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The calls of one function.
 pub(crate) struct Counter {
@@ -34,6 +33,10 @@ impl Counter {
 
     #[inline]
     pub(crate) fn count(&'static self) {
+        // Relaxed: it is set before `main`.
+        if PROCESS.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         // Relaxed: a number alone. Who counts the first call lists the counter.
         if self.calls.fetch_add(1, Ordering::Relaxed) == 0 {
             self.list();
@@ -71,45 +74,122 @@ impl Counter {
     }
 }
 
-extern "C" fn forget() {
-    // Relaxed: a child of fork has one thread.
-    Counter::each(|counter| counter.calls.store(0, Ordering::Relaxed));
-}
+/// Where to: the variable when the library was loaded.
+static TO: OnceLock<CString> = OnceLock::new();
+
+/// The process that counts: not a child of vfork(2), which has its parent's counters. 0 when nobody wants to
+/// know, or it has told.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn begin() {
-    if std::env::var_os("LINIPC_CABI_STATS").is_some() {
-        // SAFETY: The handler lives as long as the process.
-        unsafe { libc::pthread_atfork(None, None, Some(forget)) };
-    }
-}
-
-extern "C" fn end() {
     let Some(to) = std::env::var_os("LINIPC_CABI_STATS") else {
         return;
     };
-    let mut calls = Vec::new();
+    let _ = CString::new(to.into_vec()).map(|to| TO.set(to));
+    // Relaxed: before `main`, there is one thread.
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
+    // SAFETY: The handler lives as long as the process.
+    unsafe { libc::pthread_atfork(None, None, Some(forget)) };
+}
+
+extern "C" fn forget() {
+    // Relaxed, both: a child of fork has one thread.
+    Counter::each(|counter| counter.calls.store(0, Ordering::Relaxed));
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
+}
+
+extern "C" fn end() {
+    let Some(to) = TO.get() else {
+        return;
+    };
+    let process = std::process::id();
+    // Relaxed: who gets the number writes, once.
+    if PROCESS
+        .compare_exchange(process, 0, Ordering::Relaxed, Ordering::Relaxed)
+        .is_err()
+    {
+        return;
+    }
+    // Nothing is allocated: `_exit` is also called in signal handlers.
+    let mut calls = [("", 0); 192];
+    let mut len = 0;
     Counter::each(|counter| match counter.calls.load(Ordering::Relaxed) {
         0 => {}
-        count => calls.push((counter.name.to_str().unwrap_or_default(), count)),
+        count => {
+            if let Some(call) = calls.get_mut(len) {
+                *call = (counter.name.to_str().unwrap_or_default(), count);
+                len += 1;
+            }
+        }
     });
+    let calls = &mut calls[..len];
+    calls.sort_unstable();
     if calls.is_empty() {
         return;
     }
-    calls.sort_unstable();
-    if to.as_bytes().starts_with(b"/") {
-        let mut line = format!("{}", std::process::id());
+    let mut text = Text {
+        bytes: [0; 8192],
+        len: 0,
+    };
+    if to.to_bytes().starts_with(b"/") {
+        let _ = write!(text, "{process}");
         for (name, count) in calls {
-            let _ = write!(line, " {name} {count}");
+            let _ = write!(text, " {name} {count}");
         }
-        line.push('\n');
-        let file = OpenOptions::new().append(true).create(true).open(to);
-        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
-    } else if to == "1" {
-        let mut lines = String::new();
+        let _ = text.write_str("\n");
+        // SAFETY: It is a string.
+        let file = unsafe {
+            libc::open(
+                to.as_ptr(),
+                libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC,
+                0o666,
+            )
+        };
+        text.write_to(file);
+        // SAFETY: Nobody else knows it.
+        unsafe { libc::close(file) };
+    } else if to.to_bytes() == b"1" {
         for (name, count) in calls {
-            let _ = writeln!(lines, "{name} {count}");
+            let _ = writeln!(text, "{name} {count}");
         }
-        let _ = std::io::stderr().write_all(lines.as_bytes());
+        text.write_to(libc::STDERR_FILENO);
+    }
+}
+
+/// Text in place.
+struct Text {
+    bytes: [u8; 8192],
+    len: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = self
+            .bytes
+            .get_mut(self.len..self.len + more.len())
+            .ok_or(fmt::Error)?;
+        room.copy_from_slice(more.as_bytes());
+        self.len += more.len();
+        Ok(())
+    }
+}
+
+impl Text {
+    fn write_to(&self, file: c_int) {
+        // SAFETY: The bytes are ours.
+        unsafe { libc::write(file, self.bytes.as_ptr().cast(), self.len) };
+    }
+}
+
+/// _exit(2), which tells the counts first.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _exit(status: c_int) -> ! {
+    static CALLS: Counter = Counter::new(crate::c_name!(_exit));
+    CALLS.count();
+    end();
+    loop {
+        // SAFETY: It does not return.
+        unsafe { libc::syscall(libc::SYS_exit_group, status) };
     }
 }
 

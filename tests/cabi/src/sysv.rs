@@ -12,7 +12,6 @@ use linipc_core::sysv::shm::{self, Attach, Memory, Pages};
 use linipc_core::sysv::{self, Create, Key, Mode, Owner, Permissions, Visibility};
 
 use crate::memory::{get, put, slice, slice_mut, string, timespec};
-use crate::next::next;
 use crate::{cancellation_point, export};
 
 export! {
@@ -138,17 +137,9 @@ export! {
             libc::GETALL => {
                 sem::getall(set, slice_mut(to.cast(), sem::stat(set)?.semaphores)?).map(|()| 0)
             }
-            libc::SETALL => match sem::stat(set) {
-                Ok(stat) => sem::setall(set, slice(to.cast(), stat.semaphores)?).map(|()| 0),
-                // It may be written, and not read: core must know how long the array is.
-                Err(Errno::ACCESS) => Ok(next!(semctl(
-                    id => c_int,
-                    number => c_int,
-                    command => c_int,
-                    argument => usize,
-                ) -> c_int)),
-                Err(error) => Err(error),
-            },
+            libc::SETALL => {
+                sem::setall(set, slice(to.cast(), semaphores(set)?)?).map(|()| 0)
+            }
             libc::IPC_STAT => put(to.cast(), sem_stat(sem::stat(set)?)).map(|()| 0),
             libc::IPC_SET => {
                 let perm = get(to.cast::<libc::semid_ds>())?.sem_perm;
@@ -267,6 +258,20 @@ fn create(key: c_int, flags: c_int) -> Create {
         (0, _) if key != libc::IPC_PRIVATE => Create::Granting(mode),
         (0, _) | (_, 0) => Create::Open(mode),
         _ => Create::Exclusive(mode),
+    }
+}
+
+/// How many there are, also of a set that may only be written.
+fn semaphores(set: sem::Id) -> Result<usize, Errno> {
+    /// The part of an id that is an index, unless the kernel was started with `ipcmni_extend`.
+    const INDEX: c_int = 0x7fff;
+    let stat = sem::stat(set);
+    if stat != Err(Errno::ACCESS) {
+        return Ok(stat?.semaphores);
+    }
+    match sem::stat_index(index(set.number() & INDEX)?, Visibility::Any)? {
+        (found, stat) if found == set => Ok(stat.semaphores),
+        _ => Err(Errno::ACCESS),
     }
 }
 
