@@ -5,9 +5,13 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use linipc::posix::shm::{OpenOptions, SharedMemory};
+use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
+use linipc_core::pshared::condvar::Condvar;
 use linipc_core::pshared::mutex::{Guard, Inconsistent, Kind, LockError, Split, SplitMutex};
 use linipc_core::pshared::pthread::Mutex;
 use linipc_core::pshared::{AttachError, Error};
@@ -242,7 +246,7 @@ fn mutexes_made_by_c() {
         let program = native_c();
         let program = program.path();
         for place in PLACES {
-            for kind in ["normal", "recursive", "errorcheck"] {
+            for kind in ["normal", "explicit", "recursive", "errorcheck"] {
                 for more in [&[][..], &["inherit"]] {
                     let object = object();
                     let ours = Ours::new(&object, place);
@@ -311,6 +315,88 @@ fn ours_alone_is_refused_by_c() {
             assert_eq!(c(program.path(), &["ceiling", PLACES[0]]), "EINVAL EINVAL");
             drop(mutex.lock(me()).unwrap());
         }
+    });
+}
+
+/// Those of which nobody learns that the owner died.
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn mutexes_that_are_not_robust() {
+    isolated!(|| {
+        let program = native_c();
+        let (program, place) = (program.path(), PLACES[0]);
+        for kind in ["weak", "weak recursive", "weak errorcheck"] {
+            let object = object();
+            let Ours::InPlace(region) = Ours::new(&object, place) else {
+                unreachable!()
+            };
+            c(program, &["init", place, kind]);
+            let bytes = region.bytes().slice(64, 40).unwrap();
+            // SAFETY: Only the processes of the test have the memory.
+            let mutex = unsafe { Mutex::attach_stalled(bytes) }.unwrap();
+
+            let guard = mutex.lock(me()).unwrap();
+            assert_eq!(c(program, &["try", place]), "EBUSY");
+            match kind {
+                "weak recursive" => drop(mutex.lock(me()).unwrap()),
+                "weak errorcheck" => assert_eq!(failed(mutex.lock(me())), Error::Deadlock),
+                _ => assert_eq!(failed(mutex.try_lock(me())), Error::Busy),
+            }
+            assert_eq!(c(program, &["try", place]), "EBUSY");
+            // It sleeps, and is woken.
+            let child = Command::new(program)
+                .args(["leave", place])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            until_asleep(child.id() as i32);
+            drop(guard);
+            assert_eq!(child.wait_with_output().unwrap().stdout, b"0\n");
+
+            // It was left locked, and nobody gets it.
+            assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+            let soon = Deadline::after(Clock::Monotonic, Duration::from_millis(1));
+            assert_eq!(failed(mutex.lock_deadline(me(), soon)), Error::TimedOut);
+            c(program, &["init", place, kind]);
+
+            // Both count, and so both wake each other.
+            let counter = region.bytes().atomic_u32(COUNTER).unwrap();
+            let rounds = ROUNDS.to_string();
+            let child = Command::new(program)
+                .args(["count", place, &format!("@mutex:{COUNTER}"), &rounds])
+                .spawn()
+                .unwrap();
+            for _ in 0..ROUNDS {
+                let _guard = mutex.lock(me()).unwrap();
+                let value = counter.load(Ordering::Relaxed);
+                counter.store(value + 1, Ordering::Relaxed);
+            }
+            assert!(child.wait_with_output().unwrap().status.success());
+            assert_eq!(counter.load(Ordering::Relaxed), 2 * ROUNDS);
+
+            // A condition variable takes its guard, and wakes all at once.
+            let condvar = Condvar::init(region.bytes().slice(1024, 12).unwrap()).unwrap();
+            let waiter = peer(|| {
+                let mut guard = mutex.lock(me()).unwrap();
+                while counter.load(Ordering::Relaxed) != 0 {
+                    guard = condvar.wait(guard).unwrap();
+                }
+            });
+            until_asleep(waiter.pid());
+            let guard = mutex.lock(me()).unwrap();
+            counter.store(0, Ordering::Relaxed);
+            condvar.notify_all(&guard);
+            drop(guard);
+            waiter.join();
+        }
+        let object = object();
+        c(program, &["init", place, "weak", "inherit"]);
+        let Ours::InPlace(region) = Ours::new(&object, place) else {
+            unreachable!()
+        };
+        // SAFETY: As above.
+        let found = unsafe { Mutex::attach_stalled(region.bytes().slice(64, 40).unwrap()) };
+        assert_eq!(found.map(drop).err(), Some(AttachError::NotFound));
     });
 }
 

@@ -770,3 +770,59 @@ fn an_owner_that_the_kernel_does_not_tell_of_is_found() {
         drop(mutex.try_lock(me()).unwrap());
     });
 }
+
+/// As C programs do it: what was locked here is unlocked there.
+#[test]
+fn a_forgotten_guard_is_taken_up_again() {
+    // SAFETY: All guards of the test are forgotten but those that this gives.
+    let resume = |mutex: &Mutex| {
+        unsafe { mutex.resume(me()).map(drop) }.map_err(|error| match error {
+            LockError::Failed(error) => Some(error),
+            LockError::OwnerDied(_) => None,
+        })
+    };
+    isolated!(|| {
+        let memory = memory();
+        for (kind, times) in [
+            (Kind::Normal, 1),
+            (Kind::Recursive, 3),
+            (Kind::ErrorCheck, 1),
+        ] {
+            for inherits in [false, true] {
+                let mutex = make_with(&memory, kind, inherits);
+                let not_mine = Err(Some(Error::System(Errno::PERM)));
+                assert_eq!(resume(mutex), not_mine);
+                for _ in 0..times {
+                    std::mem::forget(mutex.lock(me()).unwrap());
+                }
+                for _ in 0..times {
+                    peer(|| {
+                        assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                        assert_eq!(resume(mutex), not_mine);
+                    })
+                    .join();
+                    assert_eq!(resume(mutex), Ok(()));
+                }
+                assert_eq!(resume(mutex), not_mine);
+                peer(|| drop(mutex.lock(me()).unwrap())).join();
+
+                // The owner died: what is taken up is inconsistent, until it is marked.
+                peer(|| std::mem::forget(mutex.lock(me()).unwrap())).join();
+                std::mem::forget(inconsistent(mutex.lock(me())));
+                // SAFETY: As above.
+                match unsafe { mutex.resume(me()) } {
+                    Err(LockError::OwnerDied(guard)) => {
+                        std::mem::forget(guard.mark_consistent());
+                    }
+                    other => panic!("{other:?}"),
+                }
+                assert_eq!(resume(mutex), Ok(()));
+                peer(|| std::mem::forget(mutex.lock(me()).unwrap())).join();
+                std::mem::forget(inconsistent(mutex.lock(me())));
+                // Dropped like that, it is lost.
+                assert_eq!(resume(mutex), Err(None));
+                assert_eq!(failed(mutex.lock(me())), Error::NotRecoverable);
+            }
+        }
+    });
+}

@@ -57,11 +57,13 @@ static void init(pthread_mutex_t *mutex, const char *kind, int inherit)
 	pthread_mutexattr_t attributes;
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-	if (strcmp(kind, "weak"))
+	if (strncmp(kind, "weak", 4))
 		pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-	if (!strcmp(kind, "recursive"))
+	if (!strcmp(kind, "explicit"))
+		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_NORMAL);
+	if (strstr(kind, "recursive"))
 		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
-	if (!strcmp(kind, "errorcheck"))
+	if (strstr(kind, "errorcheck"))
 		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
 	if (!strcmp(kind, "adaptive"))
 		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);

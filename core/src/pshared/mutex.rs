@@ -40,6 +40,7 @@
 //!  kind   0 normal, 1 recursive, 2 error-checking
 //!         | 0x6c70008c: our protocol, which glibc refuses with EINVAL
 //!         | 16 robust | 32 inherits priority | 128 shared: C's
+//!         | 512 a C program said that it is normal
 //! ```
 //!
 //! It is the place of each word in 64-bit glibc, on all machines.
@@ -105,6 +106,7 @@ use crate::sync::{
 };
 
 mod split;
+mod stalled;
 
 use self::split::Claim;
 #[cfg(loom)]
@@ -125,9 +127,12 @@ const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
 
 /// Our own protocol: "lp", and in the lower 7 bits nothing that glibc knows.
 const NATIVE: u32 = 0x6c70_008c;
-/// C's: robust (16), and shared (128).
-const PTHREAD: u32 = 16 | 128;
+/// C's: robust, and shared.
+const PTHREAD: u32 = 16 | SHARED;
+const SHARED: u32 = 128;
 const INHERIT: u32 = 32;
+/// glibc's, where a program says of a normal mutex that it is one.
+const NORMAL: u32 = 512;
 /// Of what is read once, and in no memory: a [`Split`]'s.
 const SPLIT: u32 = 1 << 31;
 
@@ -155,11 +160,15 @@ impl Attributes {
     const PLAIN: Self = Self::new(Kind::Normal, NATIVE);
 
     fn check(bits: u32) -> Option<Self> {
-        let is_kind = |protocol| bits.wrapping_sub(protocol) <= Kind::ErrorCheck as u32;
-        [NATIVE, PTHREAD, PTHREAD | INHERIT]
-            .into_iter()
-            .any(is_kind)
-            .then_some(Self(bits))
+        let is_kind = |of: u32| of <= Kind::ErrorCheck as u32;
+        let is_native = is_kind(bits.wrapping_sub(NATIVE));
+        let is_pthread = is_kind((bits & !(INHERIT | NORMAL)).wrapping_sub(PTHREAD));
+        (is_native || is_pthread).then_some(Self(bits))
+    }
+
+    /// Whether nobody learns of its owner's death.
+    fn is_stalled(self) -> bool {
+        (self.0 & !NORMAL).wrapping_sub(SHARED) <= Kind::ErrorCheck as u32
     }
 
     /// Whether neither C, nor the kernel, nor a count has a part in it.
@@ -388,6 +397,27 @@ impl Mutex {
         Ok(mutex)
     }
 
+    /// As [`Mutex::attach`], but also one that is not robust (`PTHREAD_MUTEX_STALLED`, what C programs get
+    /// if they ask for nothing else): who waits for it when its owner dies waits for ever. One that inherits
+    /// priority is not found.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::attach`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Mutex::init`].
+    #[doc(alias = "PTHREAD_MUTEX_STALLED")]
+    pub unsafe fn attach_stalled(memory: SharedBytes<'_>) -> Result<&Self, AttachError> {
+        let mutex = find::<Self>(memory)?;
+        // Acquire: of whoever made it. In models nobody attaches: loom cannot see it.
+        match Attributes(mutex.kind.load(Ordering::Acquire)).is_stalled() {
+            true => Ok(mutex),
+            false => mutex.checked().map(|_| mutex),
+        }
+    }
+
     fn format(&self, attributes: Attributes) -> &Self {
         for word in [&self.count, &self.owner, &self.users] {
             word.store(0, Ordering::Relaxed);
@@ -461,6 +491,49 @@ impl Mutex {
         self.acquire(thread, self.attributes(), How::Wait(Some(deadline)))
     }
 
+    /// The guard of what this thread has locked and forgotten ([`core::mem::forget`]): for callers who unlock
+    /// elsewhere than they locked, such as C programs.
+    ///
+    /// # Errors
+    ///
+    /// - [`LockError::OwnerDied`]: it was locked like that, and not marked consistent yet.
+    /// - [`Error::System`]: `PERM`: the thread does not have it.
+    /// - [`Error::Forked`]: the token is the parent's.
+    /// - [`Error::Corrupt`]: not a mutex of this format any more.
+    ///
+    /// # Safety
+    ///
+    /// As often as the thread has locked it, a guard was forgotten, and taken up by this at most once.
+    pub unsafe fn resume(&self, thread: Thread) -> Result<Guard<'_>, LockError<'_>> {
+        let attributes = self.attributes();
+        if thread.is_forked() {
+            return Err(Error::Forked.into());
+        }
+        if !attributes.is_stalled() {
+            Attributes::check(attributes.0).ok_or(Error::Corrupt)?;
+        }
+        // Relaxed: of this thread, if it is the owner.
+        let is_mine = match attributes.is_stalled() {
+            true => self.owner.load(Ordering::Relaxed) == thread.id(),
+            false => self.lock.load(Ordering::Relaxed) & OWNER == thread.id(),
+        };
+        if !is_mine {
+            return Err(Error::System(Errno::PERM).into());
+        }
+        let guard = Guard {
+            mutex: self,
+            thread,
+            attributes,
+        };
+        // Relaxed: as above.
+        match self.owner.load(Ordering::Relaxed) {
+            INCONSISTENT => Err(LockError::OwnerDied(Inconsistent(mem::ManuallyDrop::new(
+                guard,
+            )))),
+            _ => Ok(guard),
+        }
+    }
+
     /// What it is, unchecked.
     #[inline(always)]
     fn attributes(&self) -> Attributes {
@@ -524,6 +597,9 @@ impl Mutex {
         attributes: Attributes,
         how: How,
     ) -> Result<Locked, Error> {
+        if attributes.is_stalled() {
+            return self.acquire_stalled(thread, attributes, how);
+        }
         Attributes::check(attributes.0 & !SPLIT).ok_or(Error::Corrupt)?;
         self.acquire_with(thread, attributes, attributes, how)
     }
@@ -892,6 +968,10 @@ impl Mutex {
                 return;
             }
         }
+        if attributes.is_stalled() {
+            self.release_stalled();
+            return;
+        }
         self.unlock(thread, attributes, owner);
         if attributes.is_split() {
             self.claim().release(thread, attributes);
@@ -957,7 +1037,8 @@ impl<'a> Guard<'a> {
 
     /// Whether others can sleep on at the mutex who sleep elsewhere.
     pub(crate) fn can_move_sleepers(&self) -> bool {
-        !self.thread.is_forked() && !self.attributes.inherits()
+        let attributes = self.attributes;
+        !self.thread.is_forked() && !attributes.inherits() && !attributes.is_stalled()
     }
 
     /// Lets those who sleep on a word, if that is `expected`, sleep on until the mutex is free, one after
