@@ -752,6 +752,37 @@ static void conditions(void)
             ERROR(pthread_cond_destroy, name, cond);
         }
 
+    /* With each kind of mutex, shared or not as the condition variable is. */
+    for (int i = 0; i < 32; i++) {
+        struct kind kind = { .shared = i >> 4, .type = i & 3, .robust = i >> 2 & 1, .protocol = i >> 3 & 1 };
+        snprintf(kind.name, sizeof kind.name, "mutex %s type %d%s%s", kind.shared ? "shared" : "private", kind.type,
+                 kind.robust ? " robust" : "", kind.protocol ? " inherit" : "");
+        meet(meeting, kind.shared, CLOCK_REALTIME, PTHREAD_MUTEX_NORMAL, 0);
+        make(&meeting->mutex, &kind);
+        pthread_mutex_lock(&meeting->mutex);
+        struct timespec soon = now_plus(CLOCK_REALTIME, 5);
+        int error = ERROR(pthread_cond_timedwait, label("%s: past", kind.name), &meeting->cond, &meeting->mutex, &past);
+        if (error == ETIMEDOUT)
+            IN_VAIN(pthread_cond_timedwait, label("%s: after a time", kind.name), &meeting->cond, &meeting->mutex, &soon);
+        pthread_mutex_unlock(&meeting->mutex);
+        if (error != ETIMEDOUT)
+            continue;
+        if (kind.shared) {
+            struct child second = fork_child();
+            if (!second.pid)
+                exit(take_turns(meeting, 1));
+            error = take_turns(meeting, 0);
+            finish(&second);
+        } else {
+            pthread_t second;
+            if (pthread_create(&second, NULL, second_turn, meeting))
+                exit(1);
+            error = take_turns(meeting, 0);
+            pthread_join(second, NULL);
+        }
+        line("pthread_cond_wait", label("%s: in turns", kind.name), "%d %s", meeting->arrived, error ? error_name(error) : "0");
+    }
+
     /* The owner of the mutex dies while one waits for the condition. */
     meet(meeting, 1, CLOCK_REALTIME, PTHREAD_MUTEX_NORMAL, 1);
     struct child waiter = fork_child();
