@@ -144,7 +144,10 @@ pthread! {
         mutex: MutexPtr,
     ) for ours = shared_cond(cond); @ c"GLIBC_2.3.2" {
         cancellation_point();
-        keep(ours.wait(guard(mutex)?))
+        match shared_mutex(mutex) {
+            Some(_) => keep(ours.wait(guard(mutex)?)),
+            None => wait_with_theirs(ours, mutex, None),
+        }
     }
 
     /// pthread_cond_wait(3)
@@ -446,8 +449,7 @@ unsafe fn clock(cond: CondPtr) -> c_int {
     }
 }
 
-/// That of a mutex which the thread has locked. Core's condition variable has none for a mutex that is
-/// private to the process.
+/// That of a mutex of ours which the thread has locked.
 unsafe fn guard<'a>(mutex: MutexPtr) -> Result<Guard<'a>, Errno> {
     let mutex = shared_mutex(mutex).ok_or(Errno::INVAL)?;
     match mutex.resume(thread()?) {
@@ -469,10 +471,30 @@ unsafe fn wait_until(
 ) -> Result<c_int, Errno> {
     let until = valid(clock, until)?;
     cancellation_point();
+    if shared_mutex(mutex).is_none() {
+        return wait_with_theirs(cond, mutex, Some(until));
+    }
     match cond.wait_deadline(guard(mutex)?, until) {
         Ok((guard, Reason::Notified)) => keep(Ok(guard)),
         Ok((guard, Reason::TimedOut)) => keep(Ok(guard)).and(Err(Errno::TIMEDOUT)),
         Err(error) => keep(Err(error)),
+    }
+}
+
+/// With a mutex that is the C library's.
+unsafe fn wait_with_theirs(
+    cond: &Condvar,
+    mutex: MutexPtr,
+    until: Option<Deadline>,
+) -> Result<c_int, Errno> {
+    let unlock = || match pthread_mutex_unlock(mutex) {
+        0 => Ok(()),
+        error => Err(Errno::from_raw_os_error(error)),
+    };
+    let reason = cond.wait_unlocked(unlock, until)?;
+    match (pthread_mutex_lock(mutex), reason) {
+        (0, Reason::TimedOut) => Err(Errno::TIMEDOUT),
+        (error, _) => Ok(error),
     }
 }
 
