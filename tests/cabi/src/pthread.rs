@@ -603,6 +603,7 @@ impl RwLock {
         // Relaxed: a reader that does not see it comes first.
         self.writers_waiting.fetch_add(1, Relaxed);
         let done = self.wait(|| self.try_write(thread), until);
+        // Relaxed: readers look again after this one's `change`, or after its `unlock`.
         self.writers_waiting.fetch_sub(1, Relaxed);
         if done.is_err() {
             // Readers may have waited for this one.
@@ -649,6 +650,7 @@ impl RwLock {
     fn unlock(&self) -> Result<c_int, Errno> {
         // Relaxed: if it is `WRITER`, it is this thread's.
         if self.state.load(Relaxed) == Self::WRITER {
+            // Relaxed: as in `try_write`.
             self.writer.store(0, Relaxed);
             // Release: what was written is visible to the next ones.
             self.state.store(0, Release);

@@ -337,6 +337,9 @@ unsafe fn send_message(
     {
         return socket::zerocopy::send(socket, data, flags);
     }
+    if control.is_empty() {
+        return send_with(socket, address, data, &Control::default(), flags);
+    }
     let (mut stack, mut heap) = ([0; CONTROL], Vec::new());
     let words = control.len().div_ceil(size_of::<usize>());
     let words = match stack.get_mut(..words) {
@@ -348,9 +351,19 @@ unsafe fn send_message(
     };
     let mut lent = [BorrowedFd::borrow_raw(0); cmsg::MAX_FDS];
     let control = lend(control, words, &mut lent)?;
+    send_with(socket, address, data, &control, flags)
+}
+
+fn send_with(
+    socket: BorrowedFd<'_>,
+    address: Address,
+    data: &[IoSlice<'_>],
+    control: &Control<'_, '_>,
+    flags: SendFlags,
+) -> Result<usize, Errno> {
     match address.start.is_null() {
-        true => cmsg::sendmsg(socket, data, &control, flags),
-        false => cmsg::sendmsg_to(socket, &address, data, &control, flags),
+        true => cmsg::sendmsg(socket, data, control, flags),
+        false => cmsg::sendmsg_to(socket, &address, data, control, flags),
     }
 }
 
