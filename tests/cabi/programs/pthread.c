@@ -764,6 +764,14 @@ static void conditions(void)
         int error = ERROR(pthread_cond_timedwait, label("%s: past", kind.name), &meeting->cond, &meeting->mutex, &past);
         if (error == ETIMEDOUT)
             IN_VAIN(pthread_cond_timedwait, label("%s: after a time", kind.name), &meeting->cond, &meeting->mutex, &soon);
+        if (kind.type == PTHREAD_MUTEX_RECURSIVE) {
+            /* It is unlocked once, and so kept; nobody can signal. */
+            pthread_mutex_lock(&meeting->mutex);
+            soon = now_plus(CLOCK_REALTIME, 5);
+            IN_VAIN(pthread_cond_timedwait, label("%s: locked twice", kind.name), &meeting->cond, &meeting->mutex, &soon);
+            pthread_mutex_unlock(&meeting->mutex);
+            BY_THREAD(pthread_mutex_trylock, label("%s: locked once", kind.name), &meeting->mutex);
+        }
         pthread_mutex_unlock(&meeting->mutex);
         if (error != ETIMEDOUT)
             continue;

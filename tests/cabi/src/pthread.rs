@@ -144,9 +144,9 @@ pthread! {
         mutex: MutexPtr,
     ) for ours = shared_cond(cond); @ c"GLIBC_2.3.2" {
         cancellation_point();
-        match shared_mutex(mutex) {
-            Some(_) => keep(ours.wait(guard(mutex)?)),
-            None => wait_with_theirs(ours, mutex, None),
+        match has_guard(mutex) {
+            true => keep(ours.wait(guard(mutex)?)),
+            false => wait_without_guard(ours, mutex, None),
         }
     }
 
@@ -471,8 +471,8 @@ unsafe fn wait_until(
 ) -> Result<c_int, Errno> {
     let until = valid(clock, until)?;
     cancellation_point();
-    if shared_mutex(mutex).is_none() {
-        return wait_with_theirs(cond, mutex, Some(until));
+    if !has_guard(mutex) {
+        return wait_without_guard(cond, mutex, Some(until));
     }
     match cond.wait_deadline(guard(mutex)?, until) {
         Ok((guard, Reason::Notified)) => keep(Ok(guard)),
@@ -481,8 +481,17 @@ unsafe fn wait_until(
     }
 }
 
-/// With a mutex that is the C library's.
-unsafe fn wait_with_theirs(
+/// Whether it is a mutex of ours, and unlocked by one unlock.
+unsafe fn has_guard(mutex: MutexPtr) -> bool {
+    const RECURSIVE: u32 = libc::PTHREAD_MUTEX_RECURSIVE as u32;
+    // Relaxed, both: as in `shared_mutex`, and a count of the thread's own.
+    let is_recursive = word(mutex, 16).load(Relaxed) & KIND == RECURSIVE;
+    let is_locked_again = is_recursive && word(mutex, 4).load(Relaxed) > 1;
+    !is_locked_again && shared_mutex(mutex).is_some()
+}
+
+/// With any other: that of one which is locked several times is unlocked once, as the C library does.
+unsafe fn wait_without_guard(
     cond: &Condvar,
     mutex: MutexPtr,
     until: Option<Deadline>,
