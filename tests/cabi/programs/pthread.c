@@ -912,12 +912,10 @@ static void barriers(void)
                 leave_alone();
                 exit(result && result != PTHREAD_BARRIER_SERIAL_THREAD);
             }
-            for (int before = -1; before < 0 || __atomic_load_n(&meeting->waiting, __ATOMIC_SEQ_CST) < before + 2; pause_for(1)) {
-                if (before < 0) {
-                    until_asleep(waiter.pid);
-                    before = __atomic_load_n(&meeting->waiting, __ATOMIC_SEQ_CST);
-                }
-            }
+            until_asleep(waiter.pid);
+            int before = __atomic_load_n(&meeting->waiting, __ATOMIC_SEQ_CST);
+            while (__atomic_load_n(&meeting->waiting, __ATOMIC_SEQ_CST) < before + 2)
+                pause_for(1);
             int result = pthread_barrier_wait(barrier);
             line("pthread_barrier_wait", NAMED("the other had signals"), "%s",
                  result && result != PTHREAD_BARRIER_SERIAL_THREAD ? error_name(result) : "let go");
