@@ -65,11 +65,11 @@ pub(crate) use call;
 
 /// The call numbers of linux-raw-sys. Where the 32-bit kernels have two forms of a call, the name
 /// means the one with 64-bit times and offsets.
-pub(crate) mod nr {
-    pub(crate) use linux_raw_sys::general::*;
+pub mod nr {
+    pub use linux_raw_sys::general::*;
 
     #[cfg(target_pointer_width = "32")]
-    pub(crate) use linux_raw_sys::general::{
+    pub use linux_raw_sys::general::{
         __NR_fcntl64 as __NR_fcntl, __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
         __NR_mq_timedsend_time64 as __NR_mq_timedsend, __NR_recvmmsg_time64 as __NR_recvmmsg,
         __NR_semtimedop_time64 as __NR_semtimedop,
@@ -77,7 +77,7 @@ pub(crate) mod nr {
 
     /// Reserved there, so the kernel says `NOSYS`.
     #[cfg(target_arch = "arm")]
-    pub(crate) const __NR_memfd_secret: u32 = 447;
+    pub const __NR_memfd_secret: u32 = 447;
 }
 
 /// Decodes what the kernel returned: values from -4095 to -1 are negated error numbers
