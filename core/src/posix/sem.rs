@@ -54,6 +54,7 @@ use rustix::path;
 
 use super::{Create, Mode, ObjectPath};
 use crate::futex::{Deadline, Futex};
+use crate::io;
 use crate::map::{Access, Region};
 use crate::shared::SharedBytes;
 
@@ -601,8 +602,8 @@ pub fn open(
 }
 
 fn open_existing(path: &ObjectPath, format: Format) -> Result<Region, Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = fs::open(path.as_c_str(), flags, Mode::empty())?;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW;
+    let file = io::open(path.as_c_str(), flags, Mode::empty())?;
     if fs::fstat(&file)?.st_size as u64 != format.size() as u64 {
         return Err(Errno::INVAL);
     }

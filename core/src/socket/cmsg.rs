@@ -56,12 +56,12 @@ use core::ptr;
 use core::slice;
 
 use linux_raw_sys::net as c;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 
 use super::copying;
 use super::unix::Credentials;
 use super::{RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketAddrArg, SocketAddrStorage};
+use crate::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use crate::sys::{abi, call};
 
 /// For `RLIMIT_NOFILE`, the limit behind [`Error::Refused`] and `TOOMANYREFS`.
@@ -409,13 +409,8 @@ impl<'c> Received<'c> {
         if flags.contains(ReturnFlags::CTRUNC) {
             return Err(cut_off(written, room));
         }
-        let address = match header.msg_namelen as usize {
-            len @ 2..=SIZE_OF_STORAGE if !header.msg_name.is_null() => {
-                // SAFETY: The kernel wrote an address of `len` bytes there, which holds a family.
-                Some(unsafe { SocketAddrAny::read(header.msg_name.cast(), len as u32) })
-            }
-            _ => None,
-        };
+        // SAFETY: The kernel wrote an address of this length there, if there is a buffer.
+        let address = unsafe { address(header.msg_name.cast(), header.msg_namelen as usize) };
         Ok(Self {
             bytes,
             flags,
@@ -425,7 +420,22 @@ impl<'c> Received<'c> {
     }
 }
 
-const SIZE_OF_STORAGE: usize = size_of::<SocketAddrStorage>();
+/// The address that the kernel wrote, if there is one.
+///
+/// # Safety
+///
+/// If `name` is not null, the kernel wrote `len` bytes there.
+#[inline]
+pub(super) unsafe fn address(name: *const SocketAddrStorage, len: usize) -> Option<SocketAddrAny> {
+    const MAX: usize = size_of::<SocketAddrStorage>();
+    match len {
+        2..=MAX if !name.is_null() => {
+            // SAFETY: The caller's promise; a family fits into the length.
+            Some(unsafe { SocketAddrAny::read(name, len as u32) })
+        }
+        _ => None,
+    }
+}
 
 /// Why control data that was `written` to a buffer of `room` bytes is not all that there was.
 #[cold]

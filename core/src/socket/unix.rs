@@ -42,13 +42,14 @@ use core::mem::offset_of;
 use core::slice;
 
 use linux_raw_sys::net as c;
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
 use super::{
     AddressFamily, SocketAddrAny, SocketType, get_option, getpeername, getsockname, set_option,
 };
+use crate::fd::{AsFd, OwnedFd};
+use crate::sys::own;
 
 pub use rustix::fs::{Mode, fchmod};
 pub use rustix::net::SocketAddrUnix;
@@ -241,7 +242,7 @@ pub fn peer_pidfd(socket: impl AsFd) -> Result<OwnedFd, Errno> {
     get_option(socket.as_fd(), c::SOL_SOCKET, c::SO_PEERPIDFD, &mut pidfd)?;
     let [pidfd] = pidfd;
     // SAFETY: The call succeeded, so the kernel opened this descriptor for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(pidfd as i32) })
+    unsafe { own(pidfd as usize) }
 }
 
 /// `getsockopt` with `SO_PEERGROUPS`: the supplementary groups of the process that

@@ -9,9 +9,10 @@
 //! Everything here is `#[inline(always)]`, so that nothing but the `syscall` instruction is left of it
 //! in its user (`tests/no_libc.rs` looks).
 
-use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::time::Timespec;
+
+use crate::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 #[cfg(not(any(
     all(target_arch = "x86_64", target_pointer_width = "64"),
@@ -92,6 +93,43 @@ pub(crate) fn decode(ret: usize) -> Result<usize, Errno> {
     } else {
         Ok(ret)
     }
+}
+
+/// The descriptor that a call has opened.
+///
+/// # Errors
+///
+/// `BADF`: not the number of one, which no call gives. The compiler does not know that, and would keep
+/// the panic of std's `from_raw_fd`, as it does in rustix's calls that open descriptors: so all of these are ours.
+///
+/// # Safety
+///
+/// If it is a descriptor, nobody else may own it.
+#[inline(always)]
+pub(crate) unsafe fn own(number: usize) -> Result<OwnedFd, Errno> {
+    if number > i32::MAX as usize {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: The caller's promise.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
+}
+
+/// The two descriptors that a call has opened.
+///
+/// # Errors
+///
+/// As of [`own`].
+///
+/// # Safety
+///
+/// As for [`own`].
+#[inline(always)]
+pub(crate) unsafe fn own_pair([first, second]: [u32; 2]) -> Result<(OwnedFd, OwnedFd), Errno> {
+    // SAFETY: The caller's promise.
+    let first = unsafe { own(first as usize) }?;
+    // SAFETY: The caller's promise.
+    let second = unsafe { own(second as usize) }?;
+    Ok((first, second))
 }
 
 /// The time with 64-bit fields on every architecture, as the calls of [`nr`] take it.
