@@ -16,6 +16,7 @@ use linipc_core::{futex, process_vm};
 const HEADERS: &str = "\
 #include <stddef.h>
 #include <time.h>
+#include <sys/socket.h>
 #include <asm/unistd.h>
 #include <linux/errqueue.h>
 #include <linux/futex.h>
@@ -29,7 +30,6 @@ const HEADERS: &str = "\
 #include <linux/vm_sockets.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #define SAYS(expression, ours) _Static_assert((expression) == (ours), #expression)
