@@ -54,7 +54,7 @@ fn name(tail: &[u8]) -> Vec<u8> {
     [format!("linipc-test-{}-", process::id()).as_bytes(), tail].concat()
 }
 
-fn bound(kind: SocketType, address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+fn bound(kind: SocketType, address: &impl SocketAddrArg) -> Result<OwnedFd, Errno> {
     let socket = unix::socket(kind)?;
     bind(&socket, address)?;
     if kind != SocketType::DGRAM {
@@ -63,7 +63,7 @@ fn bound(kind: SocketType, address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn connected(kind: SocketType, address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+fn connected(kind: SocketType, address: &impl SocketAddrArg) -> Result<OwnedFd, Errno> {
     let socket = unix::socket(kind)?;
     connect(&socket, address)?;
     Ok(socket)

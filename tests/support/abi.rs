@@ -375,6 +375,7 @@ pub fn source(write: &mut dyn FnMut(&str)) {
         __NR_tkill,
     );
     numbers_of_64_bit_forms!(
+        __NR_clock_gettime = __NR_clock_gettime64,
         __NR_fcntl = __NR_fcntl64,
         __NR_mq_timedreceive = __NR_mq_timedreceive_time64,
         __NR_mq_timedsend = __NR_mq_timedsend_time64,

@@ -131,7 +131,7 @@ pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
 ///   [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
 #[inline]
 pub fn pid(pidfd: impl AsFd) -> Result<Pid, Errno> {
-    let dir = open_read(CWD, "/proc/thread-self/fdinfo")?;
+    let dir = open_read(CWD, c"/proc/thread-self/fdinfo")?;
     let mut buf = [0; 1024];
     let info = read_all(dir, DecInt::from_fd(pidfd), &mut buf)?;
     let mut lines = info.split(|byte| *byte == b'\n');
@@ -201,10 +201,10 @@ pub fn open_identity(wanted: Identity) -> Result<OwnedFd, Errno> {
 
 /// Field 22 of `/proc/PID/stat`. Field 2 is a name in parentheses, which may contain any.
 fn start_time(pid: Pid) -> Result<u64, Errno> {
-    let proc = open_read(CWD, "/proc")?;
+    let proc = open_read(CWD, c"/proc")?;
     let dir = open_read(proc, DecInt::new(pid.as_raw_nonzero().get()))?;
     let mut buf = [0; 1024];
-    let stat = read_all(dir, "stat", &mut buf)?;
+    let stat = read_all(dir, c"stat", &mut buf)?;
     let mut parts = stat.rsplit(|byte| *byte == b')');
     let mut fields = parts.next().unwrap_or(stat).split(|byte| *byte == b' ');
     // What follows the name starts with a space, then field 3.
@@ -223,8 +223,16 @@ fn read_all(dir: OwnedFd, path: impl Arg, buf: &mut [u8]) -> Result<&[u8], Errno
 }
 
 fn number(digits: &[u8]) -> Result<u64, Errno> {
-    core::str::from_utf8(digits)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Errno::INVAL)
+    let mut number = 0_u64;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        let shifted = number.checked_mul(10).filter(|_| digit <= 9);
+        number = shifted
+            .and_then(|number| number.checked_add(digit.into()))
+            .ok_or(Errno::INVAL)?;
+    }
+    match digits.is_empty() {
+        true => Err(Errno::INVAL),
+        false => Ok(number),
+    }
 }

@@ -21,10 +21,11 @@ use core::ffi::CStr;
 use rustix::fs::{self, AtFlags, CWD, OFlags};
 use rustix::io::Errno;
 use rustix::path::{self, DecInt};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 use crate::fd::{AsFd, AsRawFd, OwnedFd};
 use crate::io;
+use crate::sys::clock_gettime;
 
 pub mod mq;
 pub mod sem;
@@ -69,7 +70,10 @@ pub(crate) fn with_queue_name<T>(
     f: impl FnOnce(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     name.into_with_c_str(|name| match name.to_bytes_with_nul() {
-        [b'/', rest @ ..] => f(CStr::from_bytes_with_nul(rest).map_err(|_| Errno::INVAL)?),
+        [b'/', rest @ ..] => {
+            // SAFETY: The end of a C string that is not empty is one.
+            f(unsafe { CStr::from_bytes_with_nul_unchecked(rest) })
+        }
         _ => Err(Errno::INVAL),
     })
 }

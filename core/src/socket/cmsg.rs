@@ -410,7 +410,7 @@ impl<'c> Received<'c> {
             return Err(cut_off(written, room));
         }
         // SAFETY: The kernel wrote an address of this length there, if there is a buffer.
-        let address = unsafe { address(header.msg_name.cast(), header.msg_namelen as usize) };
+        let address = unsafe { address(header.msg_name.cast(), header.msg_namelen as u32) };
         Ok(Self {
             bytes,
             flags,
@@ -420,18 +420,22 @@ impl<'c> Received<'c> {
     }
 }
 
-/// The address that the kernel wrote, if there is one.
+/// The address in a buffer, if there is one.
+///
+/// Not inlined: the compiler sees here that the panics of rustix's function cannot come.
 ///
 /// # Safety
 ///
-/// If `name` is not null, the kernel wrote `len` bytes there.
-#[inline]
-pub(super) unsafe fn address(name: *const SocketAddrStorage, len: usize) -> Option<SocketAddrAny> {
-    const MAX: usize = size_of::<SocketAddrStorage>();
+/// If `name` is not null, it is valid for a read, and its first `len` bytes are an address.
+#[inline(never)]
+pub(super) unsafe fn address(name: *const AddressBuffer, len: u32) -> Option<SocketAddrAny> {
+    const MAX: u32 = size_of::<SocketAddrStorage>() as u32;
     match len {
         2..=MAX if !name.is_null() => {
+            // SAFETY: The caller's promise.
+            let storage = unsafe { name.read() };
             // SAFETY: The caller's promise; a family fits into the length.
-            Some(unsafe { SocketAddrAny::read(name, len as u32) })
+            Some(unsafe { SocketAddrAny::new(storage, len) })
         }
         _ => None,
     }

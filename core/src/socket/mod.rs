@@ -204,7 +204,7 @@ pub fn acceptfrom_with(
     // SAFETY: The call made this descriptor, and nobody else knows of it.
     let fd = unsafe { own(fd) }?;
     // SAFETY: The call wrote an address of this length.
-    let address = unsafe { cmsg::address(address.as_ptr(), len as usize) };
+    let address = unsafe { cmsg::address(&address, len) };
     Ok((fd, address))
 }
 

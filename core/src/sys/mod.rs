@@ -10,7 +10,7 @@
 //! in its user (`tests/no_libc.rs` looks).
 
 use rustix::io::Errno;
-use rustix::time::Timespec;
+use rustix::time::{ClockId, Timespec};
 
 use crate::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -71,7 +71,8 @@ pub mod nr {
 
     #[cfg(target_pointer_width = "32")]
     pub use linux_raw_sys::general::{
-        __NR_fcntl64 as __NR_fcntl, __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
+        __NR_clock_gettime64 as __NR_clock_gettime, __NR_fcntl64 as __NR_fcntl,
+        __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
         __NR_mq_timedsend_time64 as __NR_mq_timedsend, __NR_recvmmsg_time64 as __NR_recvmmsg,
         __NR_semtimedop_time64 as __NR_semtimedop,
     };
@@ -142,6 +143,27 @@ pub(crate) fn timespec(time: Timespec) -> nr::__kernel_timespec {
     nr::__kernel_timespec {
         tv_sec: time.tv_sec.into(),
         tv_nsec: time.tv_nsec.into(),
+    }
+}
+
+/// The time of a clock. With std it is read from memory that the kernel keeps mapped (vdso(7)). What finds
+/// that memory is larger than most static programs, so without std the kernel is asked.
+#[inline]
+pub(crate) fn clock_gettime(clock: ClockId) -> Timespec {
+    #[cfg(feature = "std")]
+    return rustix::time::clock_gettime(clock);
+    #[cfg(not(feature = "std"))]
+    {
+        let mut time = nr::__kernel_timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: The call writes one time. It knows all clocks of the type.
+        let _ = unsafe { call!(__NR_clock_gettime, clock as u32, &raw mut time) };
+        Timespec {
+            tv_sec: time.tv_sec,
+            tv_nsec: time.tv_nsec,
+        }
     }
 }
 

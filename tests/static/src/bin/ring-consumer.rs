@@ -5,9 +5,8 @@
 #![no_std]
 #![no_main]
 
-use linipc_core::ring::{self, Error, Wait, spsc::Consumer};
-use linipc_static::link::fetch;
-use linipc_static::report::{Failure, ended, print};
+use linipc_static::report::{Failure, ended};
+use linipc_static::ring_link::consume;
 use linipc_static::{Args, entry};
 
 const USAGE: &[u8] = b"ring-consumer PATH";
@@ -22,13 +21,5 @@ fn run(args: Args) -> Result<(), Failure> {
     let (Some(path), 2) = (args.get(1), args.len()) else {
         return Err(Failure::Usage);
     };
-    let mut ring = Consumer::attach(ring::map(fetch(path)?)?)?;
-    let mut bytes = [0; 4096];
-    loop {
-        match ring.pop(&mut bytes, Wait::SPIN_THEN_SLEEP) {
-            Ok(len) => print(bytes.get(..len).unwrap_or_default())?,
-            Err(Error::Closed) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    consume(path)
 }

@@ -15,8 +15,8 @@ use linipc_core::io::{self, IoSlice, IoSliceMut};
 use linipc_core::pipe::pipe;
 use linipc_core::socket::cmsg::{self, Control, Message};
 use linipc_core::socket::{RecvFlags, SendFlags, SocketType, accept, bind, connect, listen, unix};
-use linipc_static::link::refused;
 use linipc_static::report::{Failure, ended, print, write_all};
+use linipc_static::ring_link::refused;
 use linipc_static::{Args, entry};
 
 const USAGE: &[u8] = b"unix-echo serve PATH | send PATH TEXT";

@@ -1,15 +1,54 @@
-//! How the memfd of a ring gets from one process to the other: through a Unix socket with a path.
+//! A ring in a memfd, from standard input to standard output; and how the memfd gets from one process to
+//! the other: through a Unix socket with a path.
 
 use core::ffi::CStr;
 
 use linipc_core::Errno;
 use linipc_core::fd::OwnedFd;
 use linipc_core::fifo::unlink;
-use linipc_core::io::{IoSlice, IoSliceMut};
+use linipc_core::io::{self, IoSlice, IoSliceMut};
+use linipc_core::ring::spsc::{Consumer, Producer};
+use linipc_core::ring::{self, Error, Kind, Wait};
 use linipc_core::socket::cmsg::{self, Control, Message};
 use linipc_core::socket::{RecvFlags, SendFlags, SocketType, accept, bind, connect, listen, unix};
 
-use crate::report::Failure;
+use crate::report::{Failure, print, stdin};
+
+/// Copies standard input into a new ring, which it gives to the first who connects to `path`.
+///
+/// # Errors
+///
+/// Those of [`offer`] and of the ring: the consumer has left, or has died.
+pub fn produce(path: &CStr) -> Result<(), Failure> {
+    let fd = ring::create_memfd(c"ring", Kind::Spsc, 1 << 16)?;
+    let mut ring = Producer::attach(ring::map(&fd)?)?;
+    offer(path, fd)?;
+    let mut bytes = [0; 4096];
+    loop {
+        let len = io::read(stdin(), &mut bytes)?;
+        if len == 0 {
+            return Ok(());
+        }
+        ring.push(bytes.get(..len).unwrap_or_default(), Wait::SPIN_THEN_SLEEP)?;
+    }
+}
+
+/// Copies a ring, which somebody offers at `path`, to standard output.
+///
+/// # Errors
+///
+/// Those of [`fetch`] and of the ring: the producer has died.
+pub fn consume(path: &CStr) -> Result<(), Failure> {
+    let mut ring = Consumer::attach(ring::map(fetch(path)?)?)?;
+    let mut bytes = [0; 4096];
+    loop {
+        match ring.pop(&mut bytes, Wait::SPIN_THEN_SLEEP) {
+            Ok(len) => print(bytes.get(..len).unwrap_or_default())?,
+            Err(Error::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
 
 /// Gives the descriptor to the first who connects to `path`, which exists as long as that takes.
 ///

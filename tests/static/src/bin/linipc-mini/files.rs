@@ -1,0 +1,106 @@
+//! What is found by a path: FIFOs and locks.
+
+use core::ffi::CStr;
+
+use linipc_core::Errno;
+use linipc_core::fd::{BorrowedFd, IntoRawFd};
+use linipc_core::fifo::{self, Mode};
+use linipc_core::io::{self, FdFlags, OFlags};
+use linipc_core::lock::{self, FlockOperation};
+use linipc_static::Args;
+use linipc_static::number::{parse_as, parse_base};
+use linipc_static::report::Failure;
+
+use crate::options::options;
+
+/// Makes FIFOs, with mode 0666 without the umask, or with the mode that is given as octal digits.
+pub fn mkfifo(args: Args) -> Result<(), Failure> {
+    let mut mode = None;
+    let args = options(args, |letter, value| match letter {
+        b'm' => {
+            let bits = value.and_then(|digits| parse_base(digits, 8));
+            mode = bits.filter(|bits| *bits <= 0o777);
+            mode.map(|_| true).ok_or(Failure::Usage)
+        }
+        _ => Err(Failure::Usage),
+    })?;
+    if args.is_empty() {
+        return Err(Failure::Usage);
+    }
+    if mode.is_some() {
+        rustix::process::umask(Mode::empty());
+    }
+    let mode = Mode::from_raw_mode(mode.unwrap_or(0o666) as u32);
+    let mut done = Ok(());
+    for index in 0..args.len() {
+        let name = args.get(index).ok_or(Failure::Usage)?;
+        // The others are made all the same.
+        done = fifo::create(name, mode).and(done);
+    }
+    Ok(done?)
+}
+
+/// util-linux's exit codes.
+const LOCKED: u8 = 1;
+const NO_INPUT: u8 = 66;
+const UNAVAILABLE: u8 = 69;
+
+/// Locks a file and executes a command, which has the lock for as long as it, or whoever inherits its
+/// descriptors, runs; or locks a descriptor that was inherited.
+pub fn flock(args: Args) -> Result<(), Failure> {
+    let (mut kind, mut waits) = (FlockOperation::LockExclusive, true);
+    let args = options(args, |letter, _| {
+        match letter {
+            b's' => kind = FlockOperation::LockShared,
+            b'x' | b'e' => kind = FlockOperation::LockExclusive,
+            b'u' => kind = FlockOperation::Unlock,
+            b'n' => waits = false,
+            _ => return Err(Failure::Usage),
+        }
+        Ok(false)
+    })?;
+    let kind = match (kind, waits) {
+        (kind, true) => kind,
+        (FlockOperation::LockShared, _) => FlockOperation::NonBlockingLockShared,
+        (FlockOperation::LockExclusive, _) => FlockOperation::NonBlockingLockExclusive,
+        (_, _) => FlockOperation::NonBlockingUnlock,
+    };
+    let file = args.get(0).ok_or(Failure::Usage)?;
+    if args.len() == 1 {
+        let number = parse_as(file.to_bytes()).filter(|number: &i32| *number >= 0);
+        // SAFETY: If whoever started us left nothing open there, the call fails.
+        let fd = unsafe { BorrowedFd::borrow_raw(number.ok_or(Failure::Usage)?) };
+        return lock(fd, kind);
+    }
+    let is_shell = args.bytes(1) == Some(b"-c");
+    if is_shell && args.len() != 3 {
+        return Err(Failure::Usage);
+    }
+    let fd = open(file).map_err(|errno| Failure::Code(NO_INPUT, errno))?;
+    lock(&fd, kind)?;
+    // The command inherits it.
+    io::fcntl_setfd(&fd, FdFlags::empty())?;
+    let _ = fd.into_raw_fd();
+    let errno = match is_shell {
+        true => args.skip(2).execute_in_shell(),
+        false => args.skip(1).execute(),
+    };
+    Err(Failure::Code(UNAVAILABLE, errno))
+}
+
+fn open(file: &CStr) -> Result<linipc_core::fd::OwnedFd, Errno> {
+    let mode = Mode::from_raw_mode(0o666);
+    let flags = OFlags::RDONLY | OFlags::NOCTTY;
+    match io::open(file, flags | OFlags::CREATE, mode) {
+        // A directory is not made.
+        Err(Errno::ISDIR) => io::open(file, flags, mode),
+        done => done,
+    }
+}
+
+fn lock(fd: impl linipc_core::fd::AsFd, kind: FlockOperation) -> Result<(), Failure> {
+    match lock::flock(fd, kind) {
+        Err(Errno::AGAIN) => Err(Failure::Silent(LOCKED)),
+        done => Ok(done?),
+    }
+}
