@@ -345,9 +345,15 @@ pub fn source(write: &mut dyn FnMut(&str)) {
     );
 
     numbers!(
+        __NR_accept4,
+        __NR_dup,
+        __NR_dup3,
+        __NR_epoll_create1,
+        __NR_eventfd2,
         __NR_get_robust_list,
         __NR_getsockopt,
         __NR_ioctl,
+        __NR_memfd_create,
         __NR_mq_getsetattr,
         __NR_mq_notify,
         __NR_mq_open,
@@ -356,6 +362,10 @@ pub fn source(write: &mut dyn FnMut(&str)) {
         __NR_msgget,
         __NR_msgrcv,
         __NR_msgsnd,
+        __NR_openat,
+        __NR_pidfd_getfd,
+        __NR_pidfd_open,
+        __NR_pipe2,
         __NR_process_vm_readv,
         __NR_process_vm_writev,
         __NR_recvmsg,
@@ -371,7 +381,10 @@ pub fn source(write: &mut dyn FnMut(&str)) {
         __NR_shmdt,
         __NR_shmget,
         __NR_signalfd4,
+        __NR_socket,
+        __NR_socketpair,
         __NR_tgkill,
+        __NR_timerfd_create,
         __NR_tkill,
     );
     numbers_of_64_bit_forms!(
