@@ -112,7 +112,7 @@ pub enum Pages {
 ///   fewer than `size`, or there are no huge pages of that size.
 /// - `ACCESS`: the segment's permissions do not let the caller use it.
 /// - `EXIST`: [`Create::Exclusive`], and there is one.
-/// - `NOENT`: [`Create::No`], and there is none.
+/// - `NOENT`: [`Create::No`], and there is none; or huge pages, and this machine has none at all.
 /// - `NOSPC`: the namespace has `kernel.shmmni` segments already, or would have more than
 ///   `kernel.shmall` pages.
 /// - `NOMEM`: not enough memory and swap space, or not enough huge pages are free.
