@@ -34,12 +34,12 @@ const APPLETS: [Applet; 8] = [
     },
     Applet {
         name: "flock",
-        usage: "flock [-sxun] FILE|DIRECTORY COMMAND [ARGUMENT...]\n       flock [-sxun] FILE|DIRECTORY -c COMMAND\n       flock [-sxun] DESCRIPTOR",
+        usage: "flock [-sxun] FILE COMMAND [ARGUMENT...] | FILE -c COMMAND | DESCRIPTOR",
         run: files::flock,
     },
     Applet {
         name: "semop",
-        usage: "semop [-n] [-c COUNT] KEY [NUMBER:]OPERATION...\n       semop -r KEY",
+        usage: "semop [-n] [-c COUNT] KEY [NUMBER:]OPERATION... | -r KEY",
         run: sysv::semop,
     },
     Applet {
@@ -49,7 +49,7 @@ const APPLETS: [Applet; 8] = [
     },
     Applet {
         name: "mq-recv",
-        usage: "mq-recv [-n] NAME\n       mq-recv -r NAME",
+        usage: "mq-recv [-n] NAME | -r NAME",
         run: posix::mq_recv,
     },
     Applet {
@@ -59,7 +59,7 @@ const APPLETS: [Applet; 8] = [
     },
     Applet {
         name: "msgrcv",
-        usage: "msgrcv [-n] [-t TYPE] KEY\n       msgrcv -r KEY",
+        usage: "msgrcv [-n] [-t TYPE] KEY | -r KEY",
         run: sysv::msgrcv,
     },
     Applet {
@@ -70,7 +70,7 @@ const APPLETS: [Applet; 8] = [
 ];
 
 const USAGE: &[u8] =
-    b"linipc-mini mkfifo|flock|semop|mq-send|mq-recv|msgsnd|msgrcv|ring-cat ARGUMENT...";
+    b"linipc-mini mkfifo|flock|semop|mq-send|mq-recv|msgsnd|msgrcv|ring-cat ...";
 
 entry!(main);
 
