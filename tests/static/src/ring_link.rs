@@ -86,7 +86,7 @@ pub fn fetch(path: &CStr) -> Result<OwnedFd, Failure> {
     let (mut text, mut control) = ([0; 4], [0; cmsg::space_fds(1)]);
     let text = &mut [IoSliceMut::new(&mut text)];
     let received = cmsg::recvmsg(&socket, text, &mut control, RecvFlags::empty());
-    for message in received.map_err(refused)?.control {
+    for message in received.map_err(errno)?.control {
         if let Message::Rights(mut fds) = message {
             return fds.next().ok_or(Failure::Errno(Errno::BADF));
         }
@@ -95,7 +95,7 @@ pub fn fetch(path: &CStr) -> Result<OwnedFd, Failure> {
 }
 
 /// What a program says of a message that it could not receive.
-pub fn refused(error: cmsg::Error) -> Errno {
+pub fn errno(error: cmsg::Error) -> Errno {
     match error {
         cmsg::Error::Errno(errno) => errno,
         cmsg::Error::Truncated => Errno::MSGSIZE,

@@ -55,9 +55,9 @@ pub fn flock(args: Args) -> Result<(), Failure> {
     };
     let file = args.get(0).ok_or(Failure::Usage)?;
     if args.len() == 1 {
-        let number = parse_as(file.to_bytes()).filter(|number: &i32| *number >= 0);
+        let number: u16 = parse_as(file.to_bytes()).ok_or(Failure::Usage)?;
         // SAFETY: If whoever started us left nothing open there, the call fails.
-        let fd = unsafe { BorrowedFd::borrow_raw(number.ok_or(Failure::Usage)?) };
+        let fd = unsafe { BorrowedFd::borrow_raw(number.into()) };
         return lock(fd, kind);
     }
     let is_shell = args.bytes(1) == Some(b"-c");
