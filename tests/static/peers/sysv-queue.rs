@@ -32,13 +32,18 @@ fn done(code: isize) -> Result<isize, io::Error> {
 
 fn run(args: &[&str]) -> Option<Result<(), io::Error>> {
     let key = number(args.get(1)?)? as c_int;
-    let mut message = Message { kind: 0, text: [0; 8192] };
+    let mut message = Message {
+        kind: 0,
+        text: [0; 8192],
+    };
     Some((|| match args {
         ["send", _, kind, text] => {
             let queue = done(unsafe { msgget(key, 0o1600) } as isize)?;
             message.kind = number(kind).unwrap_or(0);
             let place = message.text.get_mut(..text.len());
-            place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(text.as_bytes());
+            place
+                .ok_or(io::ErrorKind::InvalidInput)?
+                .copy_from_slice(text.as_bytes());
             let message = (&raw const message).cast();
             done(unsafe { msgsnd(queue as c_int, message, text.len(), 0) } as isize)?;
             Ok(())
