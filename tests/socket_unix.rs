@@ -20,7 +20,8 @@ use linipc_core::Errno;
 use linipc_core::io::{FdFlags, fcntl_getfd};
 use linipc_core::socket::unix::{self, SocketAddrUnix, local_address, peer_address};
 use linipc_core::socket::{
-    self, AddressFamily, RecvFlags, SendFlags, SocketType, accept, bind, connect, listen,
+    self, AddressFamily, RecvFlags, SendFlags, SocketAddrArg, SocketType, accept, bind, connect,
+    listen,
 };
 use support::{Peer, peer, until_asleep};
 

@@ -13,7 +13,6 @@ pub use self::owned::OwnedFd;
 
 #[cfg(not(feature = "std"))]
 mod owned {
-    use core::hint::assert_unchecked;
     use core::mem;
 
     use super::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
@@ -55,10 +54,10 @@ mod owned {
     impl AsFd for OwnedFd {
         #[inline(always)]
         fn as_fd(&self) -> BorrowedFd<'_> {
-            // SAFETY: The type's invariant.
-            unsafe { assert_unchecked(self.0 >= 0) };
-            // SAFETY: It is open for as long as `self` is borrowed (the type's invariant).
-            unsafe { BorrowedFd::borrow_raw(self.0) }
+            // `BorrowedFd::borrow_raw` asserts too.
+            // SAFETY: `BorrowedFd` is a number of a descriptor that is open, as this one is for as long
+            // as `self` is borrowed (the type's invariant).
+            unsafe { mem::transmute::<RawFd, BorrowedFd<'_>>(self.0) }
         }
     }
 

@@ -537,7 +537,8 @@ impl FusedIterator for Messages<'_> {}
 impl Drop for Messages<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.for_each(drop);
+        // Not `for_each`, into which a second copy of `next` would be inlined.
+        while self.next().is_some() {}
     }
 }
 
@@ -576,7 +577,8 @@ impl FusedIterator for Fds<'_> {}
 impl Drop for Fds<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.for_each(drop);
+        // Not `for_each`, into which a second copy of `next` would be inlined.
+        while self.next().is_some() {}
     }
 }
 

@@ -68,17 +68,20 @@ impl Args {
         let mut worst = Errno::NOENT;
         let directories = self.variable(b"PATH=").unwrap_or(b"/bin:/usr/bin");
         for directory in directories.split(|byte| *byte == b':') {
+            // An empty one is the current directory.
+            let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
             let mut path = [0; PATH_MAX];
-            let parts = [directory, b"/", file.to_bytes()];
-            if parts.iter().map(|part| part.len()).sum::<usize>() >= PATH_MAX {
+            let mut rest = path.iter_mut();
+            for part in [directory, slash, file.to_bytes_with_nul()] {
+                for (byte, place) in part.iter().zip(&mut rest) {
+                    *place = *byte;
+                }
+            }
+            // What is too long is not terminated.
+            let Ok(path) = CStr::from_bytes_until_nul(&path) else {
                 continue;
-            }
-            // An empty directory is the current one.
-            let skip = usize::from(directory.is_empty());
-            for (to, from) in path.iter_mut().zip(parts.into_iter().flatten().skip(skip)) {
-                *to = *from;
-            }
-            match execute(CStr::from_bytes_until_nul(&path).unwrap_or_default()) {
+            };
+            match execute(path) {
                 Errno::NOENT | Errno::NOTDIR => {}
                 Errno::ACCESS => worst = Errno::ACCESS,
                 error => return error,

@@ -1,6 +1,6 @@
 //! What a program says, and how it ends.
 
-use linipc_core::fd::{AsFd, BorrowedFd};
+use linipc_core::fd::BorrowedFd;
 use linipc_core::io::{self, IoSlice};
 use linipc_core::{Errno, pshared, ring};
 
@@ -20,10 +20,10 @@ pub enum Failure {
     Errno(Errno),
     /// For this reason.
     Because(&'static str),
-    /// There is nothing to say: the exit code tells it.
-    Silent(u8),
     /// The kernel refused, and the exit code tells what.
     Code(u8, Errno),
+    /// There is nothing to say, or it has been said: the exit code tells the rest.
+    Silent(u8),
 }
 
 impl From<Errno> for Failure {
@@ -65,46 +65,38 @@ impl From<pshared::Error> for Failure {
 
 /// Says why it failed, if it did; gives the exit code.
 pub fn ended(name: &[u8], usage: &[u8], done: Result<(), Failure>) -> u8 {
-    let mut number = [0; 20];
-    let (code, errno) = match done {
-        Ok(()) => return 0,
-        Err(Failure::Usage) => {
-            complain([b"usage: ", usage, b""]);
-            return USAGE;
-        }
-        Err(Failure::Silent(code)) => return code,
+    match done {
+        Ok(()) => 0,
+        Err(Failure::Usage) => wrong(usage),
+        Err(Failure::Silent(code)) => code,
         Err(Failure::Because(reason)) => {
             complain([name, b": ", reason.as_bytes()]);
-            return FAILED;
+            FAILED
         }
-        Err(Failure::Errno(errno)) => (FAILED, errno),
-        Err(Failure::Code(code, errno)) => (code, errno),
-    };
-    let number = decimal(errno.raw_os_error().unsigned_abs().into(), &mut number);
-    complain([name, b": ", error_name(number)]);
-    code
+        Err(Failure::Errno(errno)) => refused(name, errno),
+        Err(Failure::Code(code, errno)) => {
+            refused(name, errno);
+            code
+        }
+    }
 }
 
-/// The names of the errors that these programs may meet, with their numbers, which are those of all
-/// architectures here.
-const NAMES: &[u8] = b"1EPERM 2ENOENT 4EINTR 5EIO 6ENXIO 7E2BIG 8ENOEXEC 9EBADF 11EAGAIN 12ENOMEM 13EACCES 16EBUSY \
-17EEXIST 20ENOTDIR 21EISDIR 22EINVAL 23ENFILE 24EMFILE 26ETXTBSY 27EFBIG 28ENOSPC 30EROFS 32EPIPE 34ERANGE \
-36ENAMETOOLONG 38ENOSYS 40ELOOP 42ENOMSG 43EIDRM 90EMSGSIZE 95EOPNOTSUPP 98EADDRINUSE 104ECONNRESET \
-110ETIMEDOUT 111ECONNREFUSED";
+/// Says how the program is called; gives the exit code of those who call it otherwise.
+pub fn wrong(usage: &[u8]) -> u8 {
+    complain([b"usage: ", usage, b""]);
+    USAGE
+}
 
-/// The name of an error, or its number if the name is not known.
-fn error_name(number: &[u8]) -> &[u8] {
-    NAMES
-        .split(|byte| *byte == b' ')
-        .find_map(|name| {
-            name.strip_prefix(number)
-                .filter(|name| name.first() == Some(&b'E'))
-        })
-        .unwrap_or(number)
+/// Says what the kernel refused; gives the exit code.
+pub fn refused(name: &[u8], errno: Errno) -> u8 {
+    let mut number = [0; 20];
+    let number = decimal(errno.raw_os_error().unsigned_abs().into(), &mut number);
+    complain([name, b": error ", number]);
+    FAILED
 }
 
 /// A line on standard error, in one piece.
-fn complain([first, second, third]: [&[u8]; 3]) {
+pub fn complain([first, second, third]: [&[u8]; 3]) {
     // SAFETY: If nothing is open there, the call fails, and there is nobody to tell.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
     let line = [first, second, third, b"\n"].map(IoSlice::new);
@@ -117,14 +109,19 @@ pub fn stdin() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(0) }
 }
 
+/// Standard output.
+pub fn stdout() -> BorrowedFd<'static> {
+    // SAFETY: If nothing is open there, writing fails.
+    unsafe { BorrowedFd::borrow_raw(1) }
+}
+
 /// Writes to standard output.
 ///
 /// # Errors
 ///
 /// Those of write(2).
 pub fn print(text: &[u8]) -> Result<(), Errno> {
-    // SAFETY: If nothing is open there, writing fails.
-    write_all(unsafe { BorrowedFd::borrow_raw(1) }, text)
+    write_all(stdout(), text)
 }
 
 /// Writes all bytes.
@@ -132,9 +129,9 @@ pub fn print(text: &[u8]) -> Result<(), Errno> {
 /// # Errors
 ///
 /// Those of write(2).
-pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
+pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        let written = io::write(&fd, bytes)?;
+        let written = io::write(fd, bytes)?;
         bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(())

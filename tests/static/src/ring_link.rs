@@ -39,7 +39,7 @@ pub fn produce(path: &CStr) -> Result<(), Failure> {
 ///
 /// Those of [`fetch`] and of the ring: the producer has died.
 pub fn consume(path: &CStr) -> Result<(), Failure> {
-    let mut ring = Consumer::attach(ring::map(fetch(path)?)?)?;
+    let mut ring = Consumer::attach(ring::map(&fetch(path)?)?)?;
     let mut bytes = [0; 4096];
     loop {
         match ring.pop(&mut bytes, Wait::SPIN_THEN_SLEEP) {
@@ -55,6 +55,7 @@ pub fn consume(path: &CStr) -> Result<(), Failure> {
 /// # Errors
 ///
 /// `ADDRINUSE`: there is such a file. Those of the calls on sockets.
+#[inline(never)]
 pub fn offer(path: &CStr, fd: OwnedFd) -> Result<(), Errno> {
     let listener = unix::socket(SocketType::SEQPACKET)?;
     bind(&listener, &unix::path(path)?)?;
@@ -78,13 +79,14 @@ pub fn offer(path: &CStr, fd: OwnedFd) -> Result<(), Errno> {
 /// # Errors
 ///
 /// `NOENT`, `CONNREFUSED`: nobody does. Those of the calls on sockets.
+#[inline(never)]
 pub fn fetch(path: &CStr) -> Result<OwnedFd, Failure> {
     let socket = unix::socket(SocketType::SEQPACKET)?;
     connect(&socket, &unix::path(path)?)?;
     let (mut text, mut control) = ([0; 4], [0; cmsg::space_fds(1)]);
     let text = &mut [IoSliceMut::new(&mut text)];
     let received = cmsg::recvmsg(&socket, text, &mut control, RecvFlags::empty());
-    for message in received.map_err(refused)?.control {
+    for message in received.map_err(errno)?.control {
         if let Message::Rights(mut fds) = message {
             return fds.next().ok_or(Failure::Errno(Errno::BADF));
         }
@@ -93,7 +95,7 @@ pub fn fetch(path: &CStr) -> Result<OwnedFd, Failure> {
 }
 
 /// What a program says of a message that it could not receive.
-pub fn refused(error: cmsg::Error) -> Errno {
+pub fn errno(error: cmsg::Error) -> Errno {
     match error {
         cmsg::Error::Errno(errno) => errno,
         cmsg::Error::Truncated => Errno::MSGSIZE,

@@ -11,26 +11,21 @@ use linipc_static::Args;
 use linipc_static::number::{parse_as, parse_base};
 use linipc_static::report::Failure;
 
-use crate::options::options;
+use crate::options::Options;
 
 /// Makes FIFOs, with mode 0666 without the umask, or with the mode that is given as octal digits.
 pub fn mkfifo(args: Args) -> Result<(), Failure> {
-    let mut mode = None;
-    let args = options(args, |letter, value| match letter {
-        b'm' => {
-            let bits = value.and_then(|digits| parse_base(digits, 8));
-            mode = bits.filter(|bits| *bits <= 0o777);
-            mode.map(|_| true).ok_or(Failure::Usage)
-        }
-        _ => Err(Failure::Usage),
-    })?;
+    let options = Options::read(args, b"m:")?;
+    let (args, mut mode) = (options.args, 0o666);
     if args.is_empty() {
         return Err(Failure::Usage);
     }
-    if mode.is_some() {
+    if let Some(digits) = options.value {
+        let bits = parse_base(digits, 8).filter(|bits| *bits <= 0o777);
+        mode = bits.ok_or(Failure::Usage)?;
         rustix::process::umask(Mode::empty());
     }
-    let mode = Mode::from_raw_mode(mode.unwrap_or(0o666) as u32);
+    let mode = Mode::from_raw_mode(mode as u32);
     let mut done = Ok(());
     for index in 0..args.len() {
         let name = args.get(index).ok_or(Failure::Usage)?;
@@ -48,28 +43,21 @@ const UNAVAILABLE: u8 = 69;
 /// Locks a file and executes a command, which has the lock for as long as it, or whoever inherits its
 /// descriptors, runs; or locks a descriptor that was inherited.
 pub fn flock(args: Args) -> Result<(), Failure> {
-    let (mut kind, mut waits) = (FlockOperation::LockExclusive, true);
-    let args = options(args, |letter, _| {
-        match letter {
-            b's' => kind = FlockOperation::LockShared,
-            b'x' | b'e' => kind = FlockOperation::LockExclusive,
-            b'u' => kind = FlockOperation::Unlock,
-            b'n' => waits = false,
-            _ => return Err(Failure::Usage),
-        }
-        Ok(false)
-    })?;
-    let kind = match (kind, waits) {
-        (kind, true) => kind,
-        (FlockOperation::LockShared, _) => FlockOperation::NonBlockingLockShared,
-        (FlockOperation::LockExclusive, _) => FlockOperation::NonBlockingLockExclusive,
-        (_, _) => FlockOperation::NonBlockingUnlock,
+    let options = Options::read(args, b"sxeun")?;
+    let args = options.args;
+    let kind = match (options.has(b'u'), options.has(b's'), options.has(b'n')) {
+        (true, _, false) => FlockOperation::Unlock,
+        (true, _, true) => FlockOperation::NonBlockingUnlock,
+        (false, true, false) => FlockOperation::LockShared,
+        (false, true, true) => FlockOperation::NonBlockingLockShared,
+        (false, false, false) => FlockOperation::LockExclusive,
+        (false, false, true) => FlockOperation::NonBlockingLockExclusive,
     };
     let file = args.get(0).ok_or(Failure::Usage)?;
     if args.len() == 1 {
-        let number = parse_as(file.to_bytes()).filter(|number: &i32| *number >= 0);
+        let number: u16 = parse_as(file.to_bytes()).ok_or(Failure::Usage)?;
         // SAFETY: If whoever started us left nothing open there, the call fails.
-        let fd = unsafe { BorrowedFd::borrow_raw(number.ok_or(Failure::Usage)?) };
+        let fd = unsafe { BorrowedFd::borrow_raw(number.into()) };
         return lock(fd, kind);
     }
     let is_shell = args.bytes(1) == Some(b"-c");

@@ -10,9 +10,10 @@
 #![no_std]
 #![no_main]
 
-use linipc_static::report::{Failure, ended};
+use linipc_static::report::{FAILED, Failure, ended, wrong};
 use linipc_static::{Args, entry};
 
+mod errno;
 mod files;
 mod options;
 mod posix;
@@ -34,12 +35,12 @@ const APPLETS: [Applet; 8] = [
     },
     Applet {
         name: "flock",
-        usage: "flock [-sxun] FILE|DIRECTORY COMMAND [ARGUMENT...]\n       flock [-sxun] FILE|DIRECTORY -c COMMAND\n       flock [-sxun] DESCRIPTOR",
+        usage: "flock [-sxun] FILE COMMAND [ARGUMENT...] | FILE -c COMMAND | DESCRIPTOR",
         run: files::flock,
     },
     Applet {
         name: "semop",
-        usage: "semop [-n] [-c COUNT] KEY [NUMBER:]OPERATION...\n       semop -r KEY",
+        usage: "semop [-n] [-c COUNT] KEY [NUMBER:]OPERATION... | -r KEY",
         run: sysv::semop,
     },
     Applet {
@@ -49,7 +50,7 @@ const APPLETS: [Applet; 8] = [
     },
     Applet {
         name: "mq-recv",
-        usage: "mq-recv [-n] NAME\n       mq-recv -r NAME",
+        usage: "mq-recv [-n] NAME | -r NAME",
         run: posix::mq_recv,
     },
     Applet {
@@ -59,7 +60,7 @@ const APPLETS: [Applet; 8] = [
     },
     Applet {
         name: "msgrcv",
-        usage: "msgrcv [-n] [-t TYPE] KEY\n       msgrcv -r KEY",
+        usage: "msgrcv [-n] [-t TYPE] KEY | -r KEY",
         run: sysv::msgrcv,
     },
     Applet {
@@ -69,8 +70,7 @@ const APPLETS: [Applet; 8] = [
     },
 ];
 
-const USAGE: &[u8] =
-    b"linipc-mini mkfifo|flock|semop|mq-send|mq-recv|msgsnd|msgrcv|ring-cat ARGUMENT...";
+const USAGE: &[u8] = b"linipc-mini mkfifo|flock|semop|mq-send|mq-recv|msgsnd|msgrcv|ring-cat ...";
 
 entry!(main);
 
@@ -85,9 +85,16 @@ fn main(args: Args) -> u8 {
     };
     match called(args).or_else(|| called(args.skip(1))) {
         Some((args, applet)) => {
+            let name = applet.name.as_bytes();
             let done = (applet.run)(args.skip(1));
-            ended(applet.name.as_bytes(), applet.usage.as_bytes(), done)
+            let (code, errno) = match done {
+                Err(Failure::Errno(errno)) => (FAILED, errno),
+                Err(Failure::Code(code, errno)) => (code, errno),
+                done => return ended(name, applet.usage.as_bytes(), done),
+            };
+            errno::refused(name, errno);
+            code
         }
-        None => ended(b"linipc-mini", USAGE, Err(Failure::Usage)),
+        None => wrong(USAGE),
     }
 }

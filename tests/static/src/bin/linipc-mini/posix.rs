@@ -8,24 +8,20 @@ use linipc_static::memory::bytes;
 use linipc_static::number::parse_as;
 use linipc_static::report::{Failure, print};
 
-use crate::options::options;
+use crate::options::Options;
 use crate::sysv::{not_now, text};
 
 /// Sends a text, or what standard input has, with a priority (0). `-c` makes the queue if there is none.
 pub fn mq_send(args: Args) -> Result<(), Failure> {
-    let (mut priority, mut create, mut flags) = (0, Create::No, Flags::WRITE);
-    let args = options(args, |letter, value| {
-        match letter {
-            b'n' => flags |= Flags::NONBLOCK,
-            b'c' => create = Create::Open(Mode::RUSR | Mode::WUSR),
-            b'p' => {
-                priority = value.and_then(parse_as).ok_or(Failure::Usage)?;
-                return Ok(true);
-            }
-            _ => return Err(Failure::Usage),
-        }
-        Ok(false)
-    })?;
+    let options = Options::read(args, b"ncp:")?;
+    let args = options.args;
+    let priority = options.value.map_or(Some(0), parse_as);
+    let priority = priority.ok_or(Failure::Usage)?;
+    let create = match options.has(b'c') {
+        true => Create::Open(Mode::RUSR | Mode::WUSR),
+        false => Create::No,
+    };
+    let flags = Flags::WRITE | waiting(&options);
     let (Some(name), 1..=2) = (args.get(0), args.len()) else {
         return Err(Failure::Usage);
     };
@@ -37,25 +33,25 @@ pub fn mq_send(args: Args) -> Result<(), Failure> {
 
 /// Receives a message and prints it. `-r` removes the queue instead.
 pub fn mq_recv(args: Args) -> Result<(), Failure> {
-    let (mut flags, mut remove) = (Flags::READ, false);
-    let args = options(args, |letter, _| {
-        match letter {
-            b'n' => flags |= Flags::NONBLOCK,
-            b'r' => remove = true,
-            _ => return Err(Failure::Usage),
-        }
-        Ok(false)
-    })?;
+    let options = Options::read(args, b"nr")?;
+    let args = options.args;
     let (Some(name), 1) = (args.get(0), args.len()) else {
         return Err(Failure::Usage);
     };
-    if remove {
+    if options.has(b'r') {
         return Ok(mq::unlink(name)?);
     }
-    let queue = mq::open(name, flags, Create::No, None)?;
+    let queue = mq::open(name, Flags::READ | waiting(&options), Create::No, None)?;
     let text = bytes(mq::getattr(&queue)?.capacity.message_bytes)?;
     let received = mq::receive(&queue, text, None);
     let len = received.map_or(0, |received| received.len);
     not_now(received.map(|_| ()), Errno::AGAIN)?;
     Ok(print(text.get(..len).unwrap_or_default())?)
+}
+
+fn waiting(options: &Options) -> Flags {
+    match options.has(b'n') {
+        true => Flags::NONBLOCK,
+        false => Flags::empty(),
+    }
 }

@@ -10,7 +10,7 @@ use linipc_static::memory::{bytes, words};
 use linipc_static::number::{parse_as, parse_key};
 use linipc_static::report::{Failure, print, stdin};
 
-use crate::options::options;
+use crate::options::Options;
 
 /// The most operations of one call.
 const OPERATIONS: usize = 32;
@@ -20,26 +20,16 @@ const MINE: Create = Create::Open(Mode::RUSR.union(Mode::WUSR));
 /// Does operations on semaphores, all at once: `+1` adds, `-1` takes, `0` waits for zero; `2:-1` takes
 /// from number 2 of the set. `-c` makes a set of so many if there is none. `-r` removes the set instead.
 pub fn semop(args: Args) -> Result<(), Failure> {
-    let (mut count, mut waits, mut remove) = (0, true, false);
-    let args = options(args, |letter, value| {
-        match letter {
-            b'n' => waits = false,
-            b'r' => remove = true,
-            b'c' => {
-                let value: Option<u16> = value.and_then(parse_as);
-                count = value.filter(|count| *count > 0).ok_or(Failure::Usage)?;
-                return Ok(true);
-            }
-            _ => return Err(Failure::Usage),
-        }
-        Ok(false)
-    })?;
+    let options = Options::read(args, b"nrc:")?;
+    let (args, remove) = (options.args, options.has(b'r'));
+    let count: Option<u16> = options.value.map_or(Some(0), parse_as);
+    let count = count.ok_or(Failure::Usage)?;
     let key = key(args)?;
     let mut ops = [Op::new(0, 0); OPERATIONS];
     for (index, place) in ops.iter_mut().enumerate().take(args.len() - 1) {
         let op = args.bytes(index + 1).and_then(operation);
         *place = op.ok_or(Failure::Usage)?;
-        if !waits {
+        if options.has(b'n') {
             *place = place.nowait();
         }
     }
@@ -57,31 +47,28 @@ pub fn semop(args: Args) -> Result<(), Failure> {
 
 /// `OPERATION` or `NUMBER:OPERATION`.
 fn operation(text: &[u8]) -> Option<Op> {
-    let mut parts = text.rsplitn(2, |byte| *byte == b':');
-    let op = parse_as(parts.next()?)?;
-    let number = match parts.next() {
-        Some(number) => parse_as(number)?,
-        None => 0,
+    let (number, op) = match text.iter().position(|byte| *byte == b':') {
+        Some(colon) => (parse_as(text.get(..colon)?)?, text.get(colon + 1..)?),
+        None => (0, text),
     };
-    Some(Op::new(number, op))
+    Some(Op::new(number, parse_as(op)?))
 }
 
 /// Sends a text, or what standard input has, as a message of a type (1). `-c` makes the queue if there is
 /// none.
 pub fn msgsnd(args: Args) -> Result<(), Failure> {
-    let (mut kind, mut create, mut flags) = (1, Create::No, Send::empty());
-    let args = options(args, |letter, value| {
-        match letter {
-            b'n' => flags = Send::NOWAIT,
-            b'c' => create = MINE,
-            b't' => {
-                kind = value.and_then(parse_as).ok_or(Failure::Usage)?;
-                return Ok(true);
-            }
-            _ => return Err(Failure::Usage),
-        }
-        Ok(false)
-    })?;
+    let options = Options::read(args, b"nct:")?;
+    let args = options.args;
+    let kind = options.value.map_or(Some(1), parse_as);
+    let kind = kind.ok_or(Failure::Usage)?;
+    let create = match options.has(b'c') {
+        true => MINE,
+        false => Create::No,
+    };
+    let flags = match options.has(b'n') {
+        true => Send::NOWAIT,
+        false => Send::empty(),
+    };
     let (key, 1..=2) = (key(args)?, args.len()) else {
         return Err(Failure::Usage);
     };
@@ -97,27 +84,22 @@ pub fn msgsnd(args: Args) -> Result<(), Failure> {
 
 /// Receives a message of a type (0: of any) and prints it. `-r` removes the queue instead.
 pub fn msgrcv(args: Args) -> Result<(), Failure> {
-    let (mut select, mut flags, mut remove) = (Select::First, Receive::empty(), false);
-    let args = options(args, |letter, value| {
-        match letter {
-            b'n' => flags = Receive::NOWAIT,
-            b'r' => remove = true,
-            b't' => {
-                select = match value.and_then(parse_as).ok_or(Failure::Usage)? {
-                    0 => Select::First,
-                    kind => Select::Type(kind),
-                };
-                return Ok(true);
-            }
-            _ => return Err(Failure::Usage),
-        }
-        Ok(false)
-    })?;
+    let options = Options::read(args, b"nrt:")?;
+    let args = options.args;
+    let kind = options.value.map_or(Some(0), parse_as);
+    let select = match kind.ok_or(Failure::Usage)? {
+        0 => Select::First,
+        kind => Select::Type(kind),
+    };
+    let flags = match options.has(b'n') {
+        true => Receive::NOWAIT,
+        false => Receive::empty(),
+    };
     let (key, 1) = (key(args)?, args.len()) else {
         return Err(Failure::Usage);
     };
     let queue = msg::get(key, Create::No)?;
-    if remove {
+    if options.has(b'r') {
         return Ok(msg::remove(queue)?);
     }
     let room = msg::limits()?.message_bytes;
