@@ -112,12 +112,12 @@ pub enum Pages {
 ///   fewer than `size`, or there are no huge pages of that size.
 /// - `ACCESS`: the segment's permissions do not let the caller use it.
 /// - `EXIST`: [`Create::Exclusive`], and there is one.
-/// - `NOENT`: [`Create::No`], and there is none; or huge pages, and this machine has none at all.
+/// - `NOENT`: [`Create::No`], and there is none.
 /// - `NOSPC`: the namespace has `kernel.shmmni` segments already, or would have more than
 ///   `kernel.shmall` pages.
 /// - `NOMEM`: not enough memory and swap space, or not enough huge pages are free.
 /// - `PERM`: huge pages, and the caller neither has `CAP_IPC_LOCK` nor is in the group
-///   `vm.hugetlb_shm_group`.
+///   `vm.hugetlb_shm_group`. `NOENT`: huge pages, and this machine has none at all.
 ///
 /// # References
 ///
