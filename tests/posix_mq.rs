@@ -596,7 +596,8 @@ fn a_signal_tells_the_process_that_registered_once() {
                 assert_eq!(unsafe { info.si_pid() }, sender);
                 // SAFETY: A signal of this code has a value.
                 let value = unsafe { info.si_value() };
-                assert_eq!(value.sival_ptr as usize as u32 as i32, -77);
+                // SAFETY: It is a union with an integer, which is at its beginning.
+                assert_eq!(unsafe { (&raw const value).cast::<i32>().read() }, -77);
 
                 // Only once, and only into the empty queue.
                 take(&queue).unwrap();

@@ -20,7 +20,8 @@ use linipc_core::Errno;
 use linipc_core::io::{FdFlags, fcntl_getfd};
 use linipc_core::socket::unix::{self, SocketAddrUnix, local_address, peer_address};
 use linipc_core::socket::{
-    self, AddressFamily, RecvFlags, SendFlags, SocketType, accept, bind, connect, listen,
+    self, AddressFamily, RecvFlags, SendFlags, SocketAddrArg, SocketType, accept, bind, connect,
+    listen,
 };
 use support::{Peer, peer, until_asleep};
 
@@ -54,7 +55,7 @@ fn name(tail: &[u8]) -> Vec<u8> {
     [format!("linipc-test-{}-", process::id()).as_bytes(), tail].concat()
 }
 
-fn bound(kind: SocketType, address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+fn bound(kind: SocketType, address: &impl SocketAddrArg) -> Result<OwnedFd, Errno> {
     let socket = unix::socket(kind)?;
     bind(&socket, address)?;
     if kind != SocketType::DGRAM {
@@ -63,7 +64,7 @@ fn bound(kind: SocketType, address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn connected(kind: SocketType, address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
+fn connected(kind: SocketType, address: &impl SocketAddrArg) -> Result<OwnedFd, Errno> {
     let socket = unix::socket(kind)?;
     connect(&socket, address)?;
     Ok(socket)

@@ -42,12 +42,14 @@
 
 use bitflags::bitflags;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, OFlags, fstat, mknodat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, OFlags, fstat, mknodat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 use rustix::pipe::{SpliceFlags, tee};
 use rustix::time::Timespec;
+
+use crate::fd::{AsFd, OwnedFd};
+use crate::io;
 
 pub use rustix::fs::{CWD, Mode};
 
@@ -144,8 +146,7 @@ pub fn open(path: impl Arg, end: End, flags: Flags) -> Result<OwnedFd, Errno> {
 #[inline]
 #[doc(alias = "openat")]
 pub fn open_at(dir: impl AsFd, path: impl Arg, end: End, flags: Flags) -> Result<OwnedFd, Errno> {
-    let mut oflags = OFlags::CLOEXEC
-        | OFlags::NOCTTY
+    let mut oflags = OFlags::NOCTTY
         | match end {
             End::Reader => OFlags::RDONLY,
             End::Writer => OFlags::WRONLY,
@@ -153,7 +154,7 @@ pub fn open_at(dir: impl AsFd, path: impl Arg, end: End, flags: Flags) -> Result
         };
     oflags.set(OFlags::NONBLOCK, flags.contains(Flags::NONBLOCK));
     oflags.set(OFlags::NOFOLLOW, flags.contains(Flags::NOFOLLOW));
-    let fd = openat(dir, path, oflags, Mode::empty())?;
+    let fd = io::open_at(dir, path, oflags, Mode::empty())?;
     match FileType::from_raw_mode(fstat(&fd)?.st_mode) {
         FileType::Fifo => Ok(fd),
         _ => Err(Errno::INVAL),

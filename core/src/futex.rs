@@ -42,7 +42,9 @@ use core::time::Duration;
 
 use rustix::io::Errno;
 use rustix::thread::futex::{Flags, Wait, WaitFlags, WaitvFlags};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+
+use crate::sys::clock_gettime;
 
 pub use rustix::thread::futex::{OWNER_DIED, WAITERS};
 pub use rustix::time::Timespec;

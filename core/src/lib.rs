@@ -65,8 +65,7 @@
 //!
 //! # Features
 //!
-//! `std`: [`fd::OwnedFd`] and [`fd::BorrowedFd`] are std's own types. Without it they are the same
-//! types without a standard library.
+//! `std`: [`fd::OwnedFd`] and [`fd::BorrowedFd`] are std's own types. Without it they are alike.
 //!
 //! `zerocopy`: types with the traits of the crate zerocopy are plain values, in
 //! [`shared::variable`]'s `Zerocopy`.
@@ -85,10 +84,10 @@
 
 #![no_std]
 
-pub use rustix::fd;
 pub use rustix::io::Errno;
 
 pub mod event;
+pub mod fd;
 pub mod fifo;
 pub mod futex;
 pub mod io;

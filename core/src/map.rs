@@ -129,7 +129,7 @@ impl Region {
             _ => 1,
         };
         // The 32-bit calls count the offset in pages, and rustix drops the rest.
-        if flags.intersects(REFUSED) || len % pages != 0 || offset % 4096 != 0 {
+        if flags.intersects(REFUSED) || len.checked_rem(pages) != Some(0) || offset % 4096 != 0 {
             return Err(Errno::INVAL);
         }
         let flags = flags | MapFlags::SHARED;

@@ -45,20 +45,16 @@
 //!   [`crate::map::reserve`] is then `NOSPC`, and a mapping `NOMEM`. Lengths are multiples of the
 //!   page.
 
-use core::ffi::c_int;
-
 use linux_raw_sys::general::{MFD_HUGE_MASK, MFD_HUGE_SHIFT, O_CLOEXEC};
-use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::path;
 use static_assertions::const_assert_eq;
 
-use crate::sys::call;
+use crate::fd::OwnedFd;
+use crate::sys::{call, own};
 
-pub use rustix::fs::{
-    MemfdFlags as Flags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create,
-};
+pub use rustix::fs::{MemfdFlags as Flags, SealFlags, fcntl_add_seals, fcntl_get_seals};
 
 /// `int memfd_create(const char *name, unsigned int flags)`: new memory of length 0.
 ///
@@ -91,6 +87,25 @@ pub fn create(name: impl path::Arg, flags: Flags) -> Result<OwnedFd, Errno> {
             Ok(old)
         }
         done => done,
+    })
+}
+
+/// `int memfd_create(const char *name, unsigned int flags)`, with the flags as they are.
+///
+/// # Errors
+///
+/// Those of [`create`]; `INVAL` also for flags that the kernel does not know.
+///
+/// # References
+///
+/// - [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
+#[inline]
+pub fn memfd_create(name: impl path::Arg, flags: Flags) -> Result<OwnedFd, Errno> {
+    name.into_with_c_str(|name| {
+        // SAFETY: The call reads the null-terminated name, which is borrowed until it returns.
+        let fd = unsafe { call!(__NR_memfd_create, name.as_ptr(), flags.bits()) }?;
+        // SAFETY: The call made this descriptor, and nobody else knows of it.
+        unsafe { own(fd) }
     })
 }
 
@@ -158,5 +173,5 @@ pub fn secret() -> Result<OwnedFd, Errno> {
     // SAFETY: The call takes no pointers.
     let fd = unsafe { call!(__NR_memfd_secret, O_CLOEXEC) }?;
     // SAFETY: The kernel just made this descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+    unsafe { own(fd) }
 }

@@ -31,12 +31,15 @@
 //! - Given the reading end of a pipe, [`vmsplice`] *writes* to the memory. Given either, it heeds
 //!   [`SpliceFlags::NONBLOCK`], but not `O_NONBLOCK`.
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
+use crate::fd::{AsFd, OwnedFd};
+
+use crate::sys::{call, own_pair};
+
 pub use rustix::pipe::{
-    IoSliceRaw, PIPE_BUF, PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size,
-    pipe_with, splice, tee, vmsplice,
+    IoSliceRaw, PIPE_BUF, PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, splice,
+    tee, vmsplice,
 };
 
 /// `int pipe2(int pipefd[2], int flags)` with `O_CLOEXEC`: a new pipe, as reader and writer.
@@ -53,6 +56,24 @@ pub use rustix::pipe::{
 #[doc(alias = "pipe2")]
 pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     pipe_with(PipeFlags::CLOEXEC)
+}
+
+/// `int pipe2(int pipefd[2], int flags)`: a new pipe, with the flags as they are.
+///
+/// # Errors
+///
+/// Those of [`pipe()`]; `INVAL`: an unknown flag.
+///
+/// # References
+///
+/// - [pipe(2)](https://man7.org/linux/man-pages/man2/pipe.2.html)
+#[inline]
+pub fn pipe_with(flags: PipeFlags) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mut fds = [0_u32; 2];
+    // SAFETY: The call writes two descriptors.
+    unsafe { call!(__NR_pipe2, fds.as_mut_ptr(), flags.bits()) }?;
+    // SAFETY: The call made them, and nobody else knows of them.
+    unsafe { own_pair(fds) }
 }
 
 /// `int pipe2(int pipefd[2], int flags)` with `O_CLOEXEC | O_DIRECT`: a pipe of packets.

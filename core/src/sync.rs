@@ -23,11 +23,12 @@ mod real {
 
     use rustix::io::Errno;
     use rustix::thread::{MembarrierCommand, futex, membarrier};
-    use rustix::time::{ClockId, clock_gettime};
+    use rustix::time::ClockId;
 
     use crate::futex::{Clock, Deadline, Futex, Timespec};
     use crate::map::Access;
     use crate::ring::{AttachError, DATA, Header, Memory, SLACK};
+    use crate::sys::clock_gettime;
     use crate::sys::copy::{copy_in, copy_out, prefetch_read, prefetch_write};
 
     pub(crate) use core::hint::spin_loop as spin;
@@ -201,15 +202,22 @@ mod real {
 
     /// The time since some moment in the past.
     pub(crate) fn now() -> Duration {
-        now_by(Clock::Monotonic)
+        Duration::from_nanos(now_by(Clock::Monotonic))
     }
 
-    fn now_by(clock: Clock) -> Duration {
-        let now = clock_gettime(match clock {
+    fn now_by(clock: Clock) -> u64 {
+        nanoseconds(clock_gettime(match clock {
             Clock::Monotonic => ClockId::Monotonic,
             Clock::Realtime => ClockId::Realtime,
-        });
-        Duration::try_from(now).unwrap_or_default()
+        }))
+    }
+
+    /// A time in nanoseconds, of which 64 bits hold 584 years.
+    fn nanoseconds(time: Timespec) -> u64 {
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec as u64)
     }
 
     /// Whether a deadline has passed.
@@ -222,8 +230,8 @@ mod real {
         let Some(deadline) = deadline else {
             return at_most;
         };
-        let at = Duration::try_from(deadline.at).unwrap_or_default();
-        at.saturating_sub(now_by(deadline.clock)).min(at_most)
+        let left = nanoseconds(deadline.at).saturating_sub(now_by(deadline.clock));
+        Duration::from_nanos(left).min(at_most)
     }
 
     /// The header at the beginning of memory that can hold one.

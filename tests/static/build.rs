@@ -17,6 +17,7 @@ fn main() {
             "-Wl,--build-id=none",
             "-Wl,--no-eh-frame-hdr",
             "-Wl,-z,norelro",
+            "-Wl,-Tunwind.ld",
         ]
     };
     for argument in arguments {

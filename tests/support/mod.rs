@@ -20,8 +20,12 @@ use std::{env, fs, process, thread};
 
 use rustix::process::Pid;
 
-/// How long a test or a peer may take before it counts as hung.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test or a peer may take before it counts as hung; longer if it was built for an emulated
+/// machine.
+pub const PATIENCE: Duration = Duration::from_secs(match option_env!("LINIPC_EMULATED") {
+    Some(_) => 600,
+    None => 60,
+});
 
 const ROLE: &str = "LINIPC_TEST_ISOLATED";
 

@@ -41,8 +41,11 @@
 //! - Timeouts are rounded up to milliseconds. For finer ones put a [`super::timerfd`] into the list.
 //! - A [`super::signalfd`] in the list reports the signals of the process that added it.
 
-use rustix::fd::OwnedFd;
+use linux_raw_sys::general::EPOLL_CLOEXEC;
 use rustix::io::Errno;
+
+use crate::fd::OwnedFd;
+use crate::sys::{call, own};
 
 pub use rustix::event::Timespec;
 pub use rustix::event::epoll::{Event, EventData, EventFlags, add, delete, modify, wait};
@@ -66,5 +69,8 @@ pub const NONE: Event = Event {
 #[inline]
 #[doc(alias = "epoll_create1")]
 pub fn create() -> Result<OwnedFd, Errno> {
-    rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)
+    // SAFETY: The call takes no pointers.
+    let fd = unsafe { call!(__NR_epoll_create1, EPOLL_CLOEXEC) }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    unsafe { own(fd) }
 }

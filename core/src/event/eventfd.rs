@@ -21,8 +21,10 @@
 //! - Any holder can fill the counter, so that writers wait: make it non-blocking if the peer is
 //!   not trusted, and take `AGAIN` of a write for success; the reader has a wake-up waiting.
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+
+use crate::fd::{AsFd, OwnedFd};
+use crate::sys::{call, own};
 
 pub use rustix::event::EventfdFlags as Flags;
 
@@ -43,7 +45,11 @@ pub const MAX: u64 = u64::MAX - 1;
 #[inline]
 #[doc(alias = "eventfd")]
 pub fn create(initial: u32, flags: Flags) -> Result<OwnedFd, Errno> {
-    rustix::event::eventfd(initial, flags | Flags::CLOEXEC)
+    let flags = (flags | Flags::CLOEXEC).bits();
+    // SAFETY: The call takes no pointers.
+    let fd = unsafe { call!(__NR_eventfd2, initial, flags) }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    unsafe { own(fd) }
 }
 
 /// `int eventfd_read(int fd, eventfd_t *value)`: takes the counter, which becomes 0; with

@@ -28,16 +28,39 @@
 //! - Only a parent can [`wait`], once; all others see that it has ended, not how.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd, RawFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::{Arg, DecInt};
-use rustix::process::{PidfdGetfdFlags, WaitId, pidfd_getfd, waitid};
+use rustix::process::{WaitId, waitid};
+
+use crate::fd::{AsFd, OwnedFd, RawFd};
+use crate::io;
+use crate::sys::{call, own};
 
 pub use rustix::process::{
-    Pid, PidfdFlags as Flags, Signal, WaitIdOptions, WaitIdStatus, pidfd_open as open,
-    pidfd_send_signal as send_signal,
+    Pid, PidfdFlags as Flags, Signal, WaitIdOptions, WaitIdStatus, pidfd_send_signal as send_signal,
 };
+
+/// `int syscall(SYS_pidfd_open, pid_t pid, unsigned int flags)`: opens a process, close-on-exec.
+///
+/// # Errors
+///
+/// - `SRCH`: there is none with this id.
+/// - `INVAL`: an unknown flag; or the id of a thread that is not the first one of its process.
+/// - `MFILE`, `NFILE`: no descriptor is free in the process, or in the system. `NOMEM`.
+///
+/// # References
+///
+/// - [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
+#[inline]
+#[doc(alias = "pidfd_open")]
+pub fn open(pid: Pid, flags: Flags) -> Result<OwnedFd, Errno> {
+    let pid = pid.as_raw_nonzero().get();
+    // SAFETY: The call takes no pointers.
+    let fd = unsafe { call!(__NR_pidfd_open, pid, flags.bits()) }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    unsafe { own(fd) }
+}
 
 /// `int waitid(P_PIDFD, id_t id, siginfo_t *infop, int options)`: waits for a child to change as
 /// `options` say, and gives how; `None` if it has not, and `NOHANG`.
@@ -88,7 +111,10 @@ pub fn has_ended(pidfd: impl AsFd) -> Result<bool, Errno> {
 #[inline]
 #[doc(alias = "pidfd_getfd")]
 pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
-    pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())
+    // SAFETY: The call takes no pointers.
+    let fd = unsafe { call!(__NR_pidfd_getfd, pidfd.as_fd(), number, 0_u32) }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    unsafe { own(fd) }
 }
 
 /// The process's id, as `/proc/thread-self/fdinfo` tells it.
@@ -105,7 +131,7 @@ pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
 ///   [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
 #[inline]
 pub fn pid(pidfd: impl AsFd) -> Result<Pid, Errno> {
-    let dir = open_read(CWD, "/proc/thread-self/fdinfo")?;
+    let dir = open_read(CWD, c"/proc/thread-self/fdinfo")?;
     let mut buf = [0; 1024];
     let info = read_all(dir, DecInt::from_fd(pidfd), &mut buf)?;
     let mut lines = info.split(|byte| *byte == b'\n');
@@ -175,10 +201,10 @@ pub fn open_identity(wanted: Identity) -> Result<OwnedFd, Errno> {
 
 /// Field 22 of `/proc/PID/stat`. Field 2 is a name in parentheses, which may contain any.
 fn start_time(pid: Pid) -> Result<u64, Errno> {
-    let proc = open_read(CWD, "/proc")?;
+    let proc = open_read(CWD, c"/proc")?;
     let dir = open_read(proc, DecInt::new(pid.as_raw_nonzero().get()))?;
     let mut buf = [0; 1024];
-    let stat = read_all(dir, "stat", &mut buf)?;
+    let stat = read_all(dir, c"stat", &mut buf)?;
     let mut parts = stat.rsplit(|byte| *byte == b')');
     let mut fields = parts.next().unwrap_or(stat).split(|byte| *byte == b' ');
     // What follows the name starts with a space, then field 3.
@@ -186,7 +212,7 @@ fn start_time(pid: Pid) -> Result<u64, Errno> {
 }
 
 fn open_read(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
-    openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    io::open_at(dir, path, OFlags::RDONLY, Mode::empty())
 }
 
 /// The start of a file in `/proc`, which gives all that fits at the first read.
@@ -197,8 +223,16 @@ fn read_all(dir: OwnedFd, path: impl Arg, buf: &mut [u8]) -> Result<&[u8], Errno
 }
 
 fn number(digits: &[u8]) -> Result<u64, Errno> {
-    core::str::from_utf8(digits)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Errno::INVAL)
+    let mut number = 0_u64;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        let shifted = number.checked_mul(10).filter(|_| digit <= 9);
+        number = shifted
+            .and_then(|number| number.checked_add(digit.into()))
+            .ok_or(Errno::INVAL)?;
+    }
+    match digits.is_empty() {
+        true => Err(Errno::INVAL),
+        false => Ok(number),
+    }
 }

@@ -35,12 +35,12 @@ use core::fmt;
 
 use bitflags::bitflags;
 use linux_raw_sys::general::{O_CLOEXEC, O_NONBLOCK, SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK};
-use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
 pub use rustix::process::Signal;
 
-use crate::sys::{abi, call};
+use crate::fd::{AsFd, AsRawFd, OwnedFd};
+use crate::sys::{abi, call, own};
 
 /// `sigset_t`, the kernel's: one bit for each of 64 signals.
 ///
@@ -298,7 +298,7 @@ fn sigprocmask(how: u32, set: SignalSet) -> Result<SignalSet, Errno> {
 pub fn create(set: SignalSet, flags: Flags) -> Result<OwnedFd, Errno> {
     let fd = signalfd4(-1, set, flags.bits() | O_CLOEXEC)?;
     // SAFETY: The call made this descriptor, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    unsafe { own(fd) }
 }
 
 /// `int signalfd(int fd, const sigset_t *mask, 0)`: changes which signals a descriptor gives.
@@ -317,11 +317,10 @@ pub fn set(fd: impl AsFd, set: SignalSet) -> Result<(), Errno> {
 }
 
 #[inline]
-fn signalfd4(fd: i32, set: SignalSet, flags: u32) -> Result<i32, Errno> {
+fn signalfd4(fd: i32, set: SignalSet, flags: u32) -> Result<usize, Errno> {
     let size = size_of::<SignalSet>();
     // SAFETY: The call reads a set of the size that is given.
-    let fd = unsafe { call!(__NR_signalfd4, fd, &raw const set, size, flags) }?;
-    Ok(fd as i32)
+    unsafe { call!(__NR_signalfd4, fd, &raw const set, size, flags) }
 }
 
 /// `ssize_t read(int fd, void *buf, size_t count)`: takes as many pending signals as there are and

@@ -22,9 +22,10 @@
 
 use core::time::Duration;
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::time::timerfd_create;
+
+use crate::fd::{AsFd, OwnedFd};
+use crate::sys::{call, own};
 
 pub use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId as Clock, TimerfdFlags as Flags,
@@ -70,7 +71,11 @@ pub struct Remaining {
 #[inline]
 #[doc(alias = "timerfd_create")]
 pub fn create(clock: Clock, flags: Flags) -> Result<OwnedFd, Errno> {
-    timerfd_create(clock, flags | Flags::CLOEXEC)
+    let flags = (flags | Flags::CLOEXEC).bits();
+    // SAFETY: The call takes no pointers.
+    let fd = unsafe { call!(__NR_timerfd_create, clock as u32, flags) }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    unsafe { own(fd) }
 }
 
 /// `int timerfd_settime(int fd, int flags, const struct itimerspec *new_value, NULL)`: starts a

@@ -18,11 +18,14 @@
 
 use core::ffi::CStr;
 
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, OFlags};
 use rustix::io::Errno;
 use rustix::path::{self, DecInt};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+
+use crate::fd::{AsFd, AsRawFd, OwnedFd};
+use crate::io;
+use crate::sys::clock_gettime;
 
 pub mod mq;
 pub mod sem;
@@ -67,7 +70,10 @@ pub(crate) fn with_queue_name<T>(
     f: impl FnOnce(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     name.into_with_c_str(|name| match name.to_bytes_with_nul() {
-        [b'/', rest @ ..] => f(CStr::from_bytes_with_nul(rest).map_err(|_| Errno::INVAL)?),
+        [b'/', rest @ ..] => {
+            // SAFETY: The end of a C string that is not empty is one.
+            f(unsafe { CStr::from_bytes_with_nul_unchecked(rest) })
+        }
         _ => Err(Errno::INVAL),
     })
 }
@@ -160,8 +166,7 @@ pub(crate) fn publish<T>(
     mode: Mode,
     init: impl Fn(&OwnedFd) -> Result<T, Errno>,
 ) -> Result<(OwnedFd, T), Errno> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    if let Ok(file) = fs::open(DIR, flags | OFlags::TMPFILE, mode) {
+    if let Ok(file) = io::open(DIR, OFlags::RDWR | OFlags::TMPFILE, mode) {
         let made = init(&file)?;
         match link_unnamed(&file, path) {
             Ok(()) => return Ok((file, made)),
@@ -187,8 +192,8 @@ impl Drop for Temporary {
 
 /// Gives the nameless `file` the name `path`, in the way that needs no privilege.
 fn link_unnamed(file: impl AsFd, path: &ObjectPath) -> Result<(), Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let descriptors = fs::open(c"/proc/thread-self/fd", flags, Mode::empty())?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let descriptors = io::open(c"/proc/thread-self/fd", flags, Mode::empty())?;
     let number = DecInt::new(file.as_fd().as_raw_fd());
     fs::linkat(
         descriptors,
@@ -201,10 +206,10 @@ fn link_unnamed(file: impl AsFd, path: &ObjectPath) -> Result<(), Errno> {
 
 fn temporary_file(prefix: &str, mode: Mode) -> Result<(Temporary, OwnedFd), Errno> {
     const TRIES: usize = 50;
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     for _ in 0..TRIES {
         let path = ObjectPath::temporary(prefix)?;
-        match fs::open(path.as_c_str(), flags, mode) {
+        match io::open(path.as_c_str(), flags, mode) {
             Err(Errno::EXIST) => {}
             made => return made.map(|file| (Temporary(path), file)),
         }

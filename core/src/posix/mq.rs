@@ -41,14 +41,14 @@ use core::ptr;
 
 use bitflags::bitflags;
 use linux_raw_sys::general::{SIGEV_MAX_SIZE, SIGEV_NONE, SIGEV_SIGNAL, sigevent};
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::path;
 use static_assertions::const_assert_eq;
 
 use super::{Create, with_queue_name};
-use crate::sys::{abi, call, timespec};
+use crate::fd::{AsFd, OwnedFd};
+use crate::sys::{abi, call, own, timespec};
 
 pub use rustix::process::{Resource, getrlimit};
 pub use rustix::time::Timespec;
@@ -147,7 +147,7 @@ pub fn open(
         // both are borrowed until it returns.
         let fd = unsafe { call!(__NR_mq_open, name.as_ptr(), flags.bits(), mode.bits(), attr) }?;
         // SAFETY: The kernel just made this descriptor, and nobody else has it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+        unsafe { own(fd) }
     })
 }
 

@@ -50,13 +50,14 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, OFlags};
 use rustix::io::Errno;
 use rustix::path;
 
 use super::{Create, Mode, ObjectPath};
+use crate::fd::{AsFd, OwnedFd};
 use crate::futex::{Deadline, Futex};
+use crate::io;
 use crate::map::{Access, Region};
 use crate::shared::SharedBytes;
 
@@ -620,8 +621,8 @@ pub fn open_with_file(
 }
 
 fn open_existing(path: &ObjectPath, format: Format) -> Result<(OwnedFd, Region), Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = fs::open(path.as_c_str(), flags, Mode::empty())?;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW;
+    let file = io::open(path.as_c_str(), flags, Mode::empty())?;
     if fs::fstat(&file)?.st_size as u64 != format.size() as u64 {
         return Err(Errno::INVAL);
     }

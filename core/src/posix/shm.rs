@@ -32,12 +32,13 @@
 //! All objects together have at most the size of `/dev/shm`: half of the memory, unless mounted
 //! otherwise.
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 use rustix::path;
 
 use super::{Create, Mode, ObjectPath};
+use crate::fd::{AsFd, OwnedFd};
+use crate::io;
 use crate::map::{self, Access};
 
 pub use rustix::fs::ftruncate;
@@ -73,8 +74,8 @@ pub fn open(name: impl path::Arg, access: Access, create: Create) -> Result<Owne
     };
     let (flags, mode) = create.to_abi();
     // Without `NONBLOCK`, a FIFO that somebody put there would let the call wait for ever.
-    let flags = flags | how | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let object = fs::open(ObjectPath::new("", name)?.as_c_str(), flags, mode)?;
+    let flags = flags | how | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let object = io::open(ObjectPath::new("", name)?.as_c_str(), flags, mode)?;
     match FileType::from_raw_mode(fs::fstat(&object)?.st_mode) {
         FileType::RegularFile => fs::fcntl_setfl(&object, OFlags::empty())?,
         _ => return Err(Errno::INVAL),

@@ -83,7 +83,6 @@
 
 use core::mem::MaybeUninit;
 
-use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
@@ -91,6 +90,7 @@ use super::end::{Side, Slot};
 use super::record::{HEADER, NUMBER, number_of, numbered, numbered_len, size};
 use super::wait::{self, End, Waiter};
 use super::{AttachError, Counters, Error, Kind, Memory, Peers, Ring, Wait};
+use crate::fd::OwnedFd;
 use crate::shared::variable::Plain;
 use crate::sync::{Ordering, fence, spin};
 

@@ -27,9 +27,8 @@
 
 use core::ffi::CStr;
 
-use rustix::fd::OwnedFd;
-
 use super::{AttachError, Counters, Error, Memory, Peers, Wait, items};
+use crate::fd::OwnedFd;
 
 /// Room for bytes, to fill in place.
 pub type Claim<'p, M> = items::Claim<'p, u8, M>;

@@ -12,6 +12,8 @@
 //! unless that one was started in the same tick modulo 31 days. A peer of another PID or time namespace,
 //! whose numbers mean nothing here, counts as alive.
 
+use core::ffi::CStr;
+
 use rustix::io::Errno;
 use rustix::process::getpid;
 
@@ -40,13 +42,13 @@ pub(crate) fn me() -> Result<u64, Errno> {
 /// This process's PID namespace, and the time namespace, in which start times are told.
 fn namespace() -> u64 {
     low(
-        inode("/proc/self/ns/pid").wrapping_add(inode("/proc/self/ns/time").wrapping_mul(31)),
+        inode(c"/proc/self/ns/pid").wrapping_add(inode(c"/proc/self/ns/time").wrapping_mul(31)),
         NAMESPACE_BITS,
     )
 }
 
 #[allow(clippy::unnecessary_cast, reason = "32 bits on some architectures")]
-fn inode(path: &str) -> u64 {
+fn inode(path: &CStr) -> u64 {
     rustix::fs::stat(path).map_or(0, |stat| stat.st_ino as u64)
 }
 

@@ -63,14 +63,13 @@ use core::ffi::CStr;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-use rustix::fd::OwnedFd;
-
 use super::end::{Side, Slot};
 use super::wait::{self, End, Waiter};
 use super::{
     AttachError, Counters, Error, Header, Kind, MAX_CAPACITY, MIN_CAPACITY, Memory, Peers,
     Progress, Ring, Trust, Wait, format, map, nearest_power_of_two, sealed_memfd,
 };
+use crate::fd::OwnedFd;
 use crate::shared::variable::Plain;
 use crate::sync::Ordering;
 

@@ -94,9 +94,9 @@ use core::ffi::CStr;
 use core::fmt;
 
 use linux_raw_sys::general::TMPFS_MAGIC;
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
+use crate::fd::{AsFd, OwnedFd};
 use crate::map::{self, Access, Region};
 use crate::memfd::{self, SealFlags};
 use crate::shared::SharedBytes;

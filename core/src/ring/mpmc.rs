@@ -84,8 +84,6 @@
 
 use core::mem::MaybeUninit;
 
-use rustix::fd::OwnedFd;
-
 use super::end::{Side, Slot};
 use super::mpsc::{Patience, SHORT, is_abandoned};
 use super::record::{Holder, State, committed, committed_len, decode, encode, size};
@@ -94,6 +92,7 @@ use super::wait::{self, End, Waiter, until_done};
 use super::{
     AttachError, Counters, Error, Header, Kind, Memory, Peers, Progress, Ring, Trust, Wait,
 };
+use crate::fd::OwnedFd;
 use crate::shared::variable::Plain;
 use crate::sync::{ENDS, Ordering, fence};
 

@@ -103,13 +103,12 @@
 
 use core::mem::{self, MaybeUninit};
 
-use rustix::fd::OwnedFd;
-
 use super::end::{Side, Slot};
 use super::record::{HEADER, Holder, State, committed, committed_len, decode, encode, size};
 use super::turn::Ticket;
 use super::wait::{self, End, Waiter, until_done};
 use super::{AttachError, Counters, Error, Kind, Memory, Peers, Ring, Trust, Wait, kind_of};
+use crate::fd::OwnedFd;
 use crate::shared::variable::Plain;
 use crate::sync::{ENDS, Ordering, fence};
 

@@ -66,12 +66,11 @@
 
 use core::mem::MaybeUninit;
 
-use rustix::fd::OwnedFd;
-
 use super::end::{Side, Slot};
 use super::record::{HEADER, committed, committed_len, size};
 use super::wait::{self, End, Waiter};
 use super::{AttachError, Counters, Error, Kind, MIN_CAPACITY, Memory, Peers, Ring, Trust, Wait};
+use crate::fd::OwnedFd;
 use crate::shared::variable::Plain;
 use crate::sync::Ordering;
 

@@ -22,12 +22,12 @@
 
 use core::time::Duration;
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::end::Side;
 use super::{Error, Peers};
 use crate::event::eventfd;
+use crate::fd::{AsFd, OwnedFd};
 use crate::futex::{Clock, Deadline};
 use crate::sync::{self, Ordering, heavy_fence, light_fence, sleep, spin, wake};
 

@@ -56,12 +56,12 @@ use core::ptr;
 use core::slice;
 
 use linux_raw_sys::net as c;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 
 use super::copying;
 use super::unix::Credentials;
 use super::{RecvFlags, ReturnFlags, SendFlags, SocketAddrAny, SocketAddrArg, SocketAddrStorage};
+use crate::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use crate::sys::{abi, call};
 
 /// For `RLIMIT_NOFILE`, the limit behind [`Error::Refused`] and `TOOMANYREFS`.
@@ -396,13 +396,8 @@ pub(super) fn receive_header<T>(
 /// As for [`Received::new`].
 #[inline]
 unsafe fn sender(header: &c::msghdr) -> Option<SocketAddrAny> {
-    match header.msg_namelen as usize {
-        len @ 2..=SIZE_OF_STORAGE if !header.msg_name.is_null() => {
-            // SAFETY: The kernel wrote an address of `len` bytes there, which holds a family.
-            Some(unsafe { SocketAddrAny::read(header.msg_name.cast(), len as u32) })
-        }
-        _ => None,
-    }
+    // SAFETY: The kernel wrote an address of this length there, if there is a buffer.
+    unsafe { address(header.msg_name.cast(), header.msg_namelen as u32) }
 }
 
 /// A message that was received, with its control data as the kernel wrote them.
@@ -505,7 +500,26 @@ impl<'c> Received<'c> {
     }
 }
 
-const SIZE_OF_STORAGE: usize = size_of::<SocketAddrStorage>();
+/// The address in a buffer, if there is one.
+///
+/// Not inlined: the compiler sees here that the panics of rustix's function cannot come.
+///
+/// # Safety
+///
+/// If `name` is not null, it is valid for a read, and its first `len` bytes are an address.
+#[inline(never)]
+pub(super) unsafe fn address(name: *const AddressBuffer, len: u32) -> Option<SocketAddrAny> {
+    const MAX: u32 = size_of::<SocketAddrStorage>() as u32;
+    match len {
+        2..=MAX if !name.is_null() => {
+            // SAFETY: The caller's promise.
+            let storage = unsafe { name.read() };
+            // SAFETY: The caller's promise; a family fits into the length.
+            Some(unsafe { SocketAddrAny::new(storage, len) })
+        }
+        _ => None,
+    }
+}
 
 /// Why control data that was `written` to a buffer of `room` bytes is not all that there was.
 #[cold]
@@ -603,7 +617,8 @@ impl FusedIterator for Messages<'_> {}
 impl Drop for Messages<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.for_each(drop);
+        // Not `for_each`, into which a second copy of `next` would be inlined.
+        while self.next().is_some() {}
     }
 }
 
@@ -642,7 +657,8 @@ impl FusedIterator for Fds<'_> {}
 impl Drop for Fds<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.for_each(drop);
+        // Not `for_each`, into which a second copy of `next` would be inlined.
+        while self.next().is_some() {}
     }
 }
 

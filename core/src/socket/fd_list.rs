@@ -41,11 +41,11 @@
 
 use core::fmt;
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 
 use super::cmsg::{self, Control, MAX_FDS, Message, SPACE_CREDENTIALS, SPACE_PIDFD, space_fds};
 use super::{RecvFlags, ReturnFlags, SendFlags};
+use crate::fd::{AsFd, OwnedFd};
 
 /// The first bytes of each part.
 const HEADER: usize = 8;

@@ -40,12 +40,12 @@ use core::time::Duration;
 use linux_raw_sys::net::{
     SOL_TCP, SOL_UDP, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, TCP_INFO, TCPI_OPT_SYN_DATA,
 };
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{SocketAddrAny, ipproto, sockopt};
 
 use super::cmsg::{self, Control, Message};
 use super::{AddressFamily, RecvFlags, ReturnFlags, SendFlags, SocketType, get_option, set_option};
+use crate::fd::{AsFd, OwnedFd};
 use crate::sys::abi;
 
 pub use rustix::net::netdevice::name_to_index;

@@ -30,10 +30,12 @@
 //! - `SocketAddrUnix::try_from(SocketAddrAny)` panics on a path of 108 bytes, and takes the address
 //!   of an unnamed socket for a name. Use [`unix::address`].
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use core::ptr;
+
 use rustix::io::Errno;
 
-use crate::sys::{abi, call};
+use crate::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::sys::{abi, call, own, own_pair};
 
 pub mod cmsg;
 pub mod fd_list;
@@ -47,9 +49,8 @@ pub use crate::event::poll::{PollFd, PollFlags, poll};
 pub use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque, SocketAddrStorage};
 pub use rustix::net::{
     AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,
-    SocketFlags, SocketType, accept_with, acceptfrom_with, bind, connect, connect_unspec,
-    getpeername, getsockname, listen, recv, recvfrom, shutdown, socket_with,
-    socketpair as socketpair_with,
+    SocketFlags, SocketType, bind, connect, connect_unspec, getpeername, getsockname, listen, recv,
+    recvfrom, shutdown, socketpair as socketpair_with,
 };
 
 /// `int socket(int domain, int type, int protocol)` with `SOCK_CLOEXEC`: a new socket.
@@ -72,6 +73,30 @@ pub fn socket(
     socket_with(domain, kind, SocketFlags::CLOEXEC, protocol)
 }
 
+/// `int socket(int domain, int type, int protocol)`: a new socket, with the flags as they are.
+///
+/// # Errors
+///
+/// Those of [`socket()`].
+///
+/// # References
+///
+/// - [socket(2)](https://man7.org/linux/man-pages/man2/socket.2.html)
+#[inline]
+pub fn socket_with(
+    domain: AddressFamily,
+    kind: SocketType,
+    flags: SocketFlags,
+    protocol: Option<Protocol>,
+) -> Result<OwnedFd, Errno> {
+    let kind = kind.as_raw() | flags.bits();
+    let protocol = protocol.map_or(0, |protocol| protocol.as_raw().get());
+    // SAFETY: The call takes no pointers.
+    let fd = unsafe { call!(__NR_socket, u32::from(domain.as_raw()), kind, protocol) }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    unsafe { own(fd) }
+}
+
 /// `int socketpair(int domain, int type, int protocol, int sv[2])` with `SOCK_CLOEXEC`: two
 /// sockets that are connected to each other.
 ///
@@ -88,7 +113,14 @@ pub fn socketpair(
     kind: SocketType,
     protocol: Option<Protocol>,
 ) -> Result<(OwnedFd, OwnedFd), Errno> {
-    rustix::net::socketpair(domain, kind, SocketFlags::CLOEXEC, protocol)
+    let kind = kind.as_raw() | SocketFlags::CLOEXEC.bits();
+    let protocol = protocol.map_or(0, |protocol| protocol.as_raw().get());
+    let domain = u32::from(domain.as_raw());
+    let mut fds = [0_u32; 2];
+    // SAFETY: The call writes two descriptors.
+    unsafe { call!(__NR_socketpair, domain, kind, protocol, fds.as_mut_ptr()) }?;
+    // SAFETY: The call made them, and nobody else knows of them.
+    unsafe { own_pair(fds) }
 }
 
 /// `int accept4(int sockfd, NULL, NULL, SOCK_CLOEXEC)`: takes one connection that waits.
@@ -109,6 +141,24 @@ pub fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
     accept_with(listener, SocketFlags::CLOEXEC)
 }
 
+/// `int accept4(int sockfd, NULL, NULL, int flags)`: [`accept`] with the flags as they are.
+///
+/// # Errors
+///
+/// Those of [`accept`].
+///
+/// # References
+///
+/// - [accept(2)](https://man7.org/linux/man-pages/man2/accept.2.html)
+#[inline]
+pub fn accept_with(listener: impl AsFd, flags: SocketFlags) -> Result<OwnedFd, Errno> {
+    let (address, flags) = (ptr::null::<u8>(), flags.bits());
+    // SAFETY: The call writes no address, as there is no place for one.
+    let fd = unsafe { call!(__NR_accept4, listener.as_fd(), address, address, flags) }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    unsafe { own(fd) }
+}
+
 /// `int accept4(int sockfd, struct sockaddr *addr, socklen_t *addrlen, SOCK_CLOEXEC)`: takes one
 /// connection, with the address of its peer if it has one.
 ///
@@ -122,6 +172,40 @@ pub fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
 #[inline]
 pub fn acceptfrom(listener: impl AsFd) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
     acceptfrom_with(listener, SocketFlags::CLOEXEC)
+}
+
+/// `int accept4(int sockfd, struct sockaddr *addr, socklen_t *addrlen, int flags)`: [`acceptfrom`] with
+/// the flags as they are.
+///
+/// # Errors
+///
+/// Those of [`accept`].
+///
+/// # References
+///
+/// - [accept(2)](https://man7.org/linux/man-pages/man2/accept.2.html)
+#[inline]
+pub fn acceptfrom_with(
+    listener: impl AsFd,
+    flags: SocketFlags,
+) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+    let mut address = cmsg::AddressBuffer::uninit();
+    let mut len = size_of_val(&address) as u32;
+    // SAFETY: The call writes at most `len` bytes of an address, and its length.
+    let fd = unsafe {
+        call!(
+            __NR_accept4,
+            listener.as_fd(),
+            address.as_mut_ptr(),
+            &raw mut len,
+            flags.bits()
+        )
+    }?;
+    // SAFETY: The call made this descriptor, and nobody else knows of it.
+    let fd = unsafe { own(fd) }?;
+    // SAFETY: The call wrote an address of this length.
+    let address = unsafe { cmsg::address(&address, len) };
+    Ok((fd, address))
 }
 
 /// `ssize_t send(int sockfd, const void *buf, size_t len, int flags)`: sends bytes, or one packet;

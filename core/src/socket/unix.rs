@@ -38,17 +38,20 @@
 //!   datagram on a full queue (`net.unix.max_dgram_qlen`).
 //! - The end of a packet connection reads as 0 bytes, as does an empty packet.
 
+use core::ffi::c_char;
 use core::mem::offset_of;
 use core::slice;
 
 use linux_raw_sys::net as c;
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use super::cmsg::{self, AddressBuffer};
 use super::{
     AddressFamily, SocketAddrAny, SocketType, get_option, getpeername, getsockname, set_option,
 };
+use crate::fd::{AsFd, OwnedFd};
+use crate::sys::own;
 
 pub use rustix::fs::{Mode, fchmod};
 pub use rustix::net::SocketAddrUnix;
@@ -86,6 +89,8 @@ pub fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     super::socketpair(AddressFamily::UNIX, kind, None)
 }
 
+const MAX_PATH: usize = size_of::<c::sockaddr_un>() - offset_of!(c::sockaddr_un, sun_path);
+
 /// `struct sockaddr_un`: the address of a file.
 ///
 /// # Errors
@@ -98,12 +103,30 @@ pub fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
 /// - [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html), "Address format"
 #[inline]
 #[doc(alias = "sockaddr_un")]
-pub fn path(path: impl Arg) -> Result<SocketAddrUnix, Errno> {
-    let address = SocketAddrUnix::new(path)?;
-    if address.path_bytes().is_none() {
-        return Err(Errno::INVAL);
-    }
-    Ok(address)
+pub fn path(path: impl Arg) -> Result<SocketAddrAny, Errno> {
+    path.into_with_c_str(|path| {
+        let bytes = path.to_bytes();
+        if bytes.is_empty() {
+            return Err(Errno::INVAL);
+        }
+        if bytes.len() > MAX_PATH {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let mut address = c::sockaddr_un {
+            sun_family: c::AF_UNIX as c::__kernel_sa_family_t,
+            sun_path: [0; MAX_PATH],
+        };
+        for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+            *to = *from as c_char;
+        }
+        // With the null byte, if there is room for it.
+        let len = offset_of!(c::sockaddr_un, sun_path) + (bytes.len() + 1).min(MAX_PATH);
+        let mut storage = AddressBuffer::uninit();
+        // SAFETY: An address of any family fits into it, and is no more aligned.
+        unsafe { storage.as_mut_ptr().cast::<c::sockaddr_un>().write(address) };
+        // SAFETY: An address of this length was written.
+        unsafe { cmsg::address(&storage, len as u32) }.ok_or(Errno::INVAL)
+    })
 }
 
 /// The Unix address in what a call returned: a path, an abstract name or unnamed.
@@ -241,7 +264,7 @@ pub fn peer_pidfd(socket: impl AsFd) -> Result<OwnedFd, Errno> {
     get_option(socket.as_fd(), c::SOL_SOCKET, c::SO_PEERPIDFD, &mut pidfd)?;
     let [pidfd] = pidfd;
     // SAFETY: The call succeeded, so the kernel opened this descriptor for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(pidfd as i32) })
+    unsafe { own(pidfd as usize) }
 }
 
 /// `getsockopt` with `SO_PEERGROUPS`: the supplementary groups of the process that

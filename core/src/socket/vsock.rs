@@ -26,12 +26,13 @@
 
 use core::fmt;
 
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 
+use crate::fd::{AsFd, OwnedFd};
+use crate::io;
 use crate::sys::abi::{self, sockaddr_vm};
 use crate::sys::call;
 
@@ -240,11 +241,7 @@ pub fn peer_address(socket: impl AsFd) -> Result<Address, Errno> {
 #[inline]
 #[doc(alias = "IOCTL_VM_SOCKETS_GET_LOCAL_CID")]
 pub fn local_cid() -> Result<Cid, Errno> {
-    let device = rustix::fs::open(
-        c"/dev/vsock",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let device = io::open(c"/dev/vsock", OFlags::RDONLY, Mode::empty())?;
     let mut cid = 0_u32;
     // SAFETY: The call writes one `unsigned int`.
     unsafe {

@@ -9,9 +9,10 @@
 //! Everything here is `#[inline(always)]`, so that nothing but the `syscall` instruction is left of it
 //! in its user (`tests/no_libc.rs` looks).
 
-use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::time::Timespec;
+use rustix::time::{ClockId, Timespec};
+
+use crate::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 #[cfg(not(any(
     all(target_arch = "x86_64", target_pointer_width = "64"),
@@ -65,19 +66,20 @@ pub(crate) use call;
 
 /// The call numbers of linux-raw-sys. Where the 32-bit kernels have two forms of a call, the name
 /// means the one with 64-bit times and offsets.
-pub(crate) mod nr {
-    pub(crate) use linux_raw_sys::general::*;
+pub mod nr {
+    pub use linux_raw_sys::general::*;
 
     #[cfg(target_pointer_width = "32")]
-    pub(crate) use linux_raw_sys::general::{
-        __NR_fcntl64 as __NR_fcntl, __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
+    pub use linux_raw_sys::general::{
+        __NR_clock_gettime64 as __NR_clock_gettime, __NR_fcntl64 as __NR_fcntl,
+        __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
         __NR_mq_timedsend_time64 as __NR_mq_timedsend, __NR_recvmmsg_time64 as __NR_recvmmsg,
         __NR_semtimedop_time64 as __NR_semtimedop,
     };
 
     /// Reserved there, so the kernel says `NOSYS`.
     #[cfg(target_arch = "arm")]
-    pub(crate) const __NR_memfd_secret: u32 = 447;
+    pub const __NR_memfd_secret: u32 = 447;
 }
 
 /// Decodes what the kernel returned: values from -4095 to -1 are negated error numbers
@@ -94,6 +96,43 @@ pub(crate) fn decode(ret: usize) -> Result<usize, Errno> {
     }
 }
 
+/// The descriptor that a call has opened.
+///
+/// # Errors
+///
+/// `BADF`: not the number of one, which no call gives. The compiler does not know that, and would keep
+/// the panic of std's `from_raw_fd`, as it does in rustix's calls that open descriptors: so all of these are ours.
+///
+/// # Safety
+///
+/// If it is a descriptor, nobody else may own it.
+#[inline(always)]
+pub(crate) unsafe fn own(number: usize) -> Result<OwnedFd, Errno> {
+    if number > i32::MAX as usize {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: The caller's promise.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
+}
+
+/// The two descriptors that a call has opened.
+///
+/// # Errors
+///
+/// As of [`own`].
+///
+/// # Safety
+///
+/// As for [`own`].
+#[inline(always)]
+pub(crate) unsafe fn own_pair([first, second]: [u32; 2]) -> Result<(OwnedFd, OwnedFd), Errno> {
+    // SAFETY: The caller's promise.
+    let first = unsafe { own(first as usize) }?;
+    // SAFETY: The caller's promise.
+    let second = unsafe { own(second as usize) }?;
+    Ok((first, second))
+}
+
 /// The time with 64-bit fields on every architecture, as the calls of [`nr`] take it.
 #[inline]
 pub(crate) fn timespec(time: Timespec) -> nr::__kernel_timespec {
@@ -104,6 +143,27 @@ pub(crate) fn timespec(time: Timespec) -> nr::__kernel_timespec {
     nr::__kernel_timespec {
         tv_sec: time.tv_sec.into(),
         tv_nsec: time.tv_nsec.into(),
+    }
+}
+
+/// The time of a clock. With std it is read from memory that the kernel keeps mapped (vdso(7)). What finds
+/// that memory is larger than most static programs, so without std the kernel is asked.
+#[inline]
+pub(crate) fn clock_gettime(clock: ClockId) -> Timespec {
+    #[cfg(feature = "std")]
+    return rustix::time::clock_gettime(clock);
+    #[cfg(not(feature = "std"))]
+    {
+        let mut time = nr::__kernel_timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: The call writes one time. It knows all clocks of the type.
+        let _ = unsafe { call!(__NR_clock_gettime, clock as u32, &raw mut time) };
+        Timespec {
+            tv_sec: time.tv_sec,
+            tv_nsec: time.tv_nsec,
+        }
     }
 }
 

@@ -117,7 +117,7 @@ pub enum Pages {
 ///   `kernel.shmall` pages.
 /// - `NOMEM`: not enough memory and swap space, or not enough huge pages are free.
 /// - `PERM`: huge pages, and the caller neither has `CAP_IPC_LOCK` nor is in the group
-///   `vm.hugetlb_shm_group`.
+///   `vm.hugetlb_shm_group`. `NOENT`: huge pages, and this machine has none at all.
 ///
 /// # References
 ///

@@ -8,9 +8,9 @@ use std::process::Stdio;
 
 use linipc_core::Errno;
 use linipc_core::io::{ioctl_fionbio, retry_on_intr};
-use linipc_core::socket::unix::{self as core, SocketAddrUnix};
+use linipc_core::socket::unix as core;
 use linipc_core::socket::{
-    self, AddressFamily, PollFlags, RecvFlags, SendFlags, SocketFlags, SocketType,
+    self, AddressFamily, PollFlags, RecvFlags, SendFlags, SocketAddrArg, SocketFlags, SocketType,
 };
 
 use super::unix::{BACKLOG, BindOptions, SocketAddr, from_core, to_core};
@@ -55,7 +55,7 @@ impl Seqpacket {
         Self::connect_to(&to_core(address)?)
     }
 
-    fn connect_to(address: &SocketAddrUnix) -> io::Result<Self> {
+    fn connect_to(address: &impl SocketAddrArg) -> io::Result<Self> {
         let socket = core::socket(SocketType::SEQPACKET)?;
         retry_on_intr(|| socket::connect(&socket, address))?;
         Ok(Self(socket))
@@ -88,7 +88,7 @@ impl Seqpacket {
         Self::connect_to_deadline(&to_core(address)?, deadline.into())
     }
 
-    fn connect_to_deadline(address: &SocketAddrUnix, deadline: Deadline) -> io::Result<Self> {
+    fn connect_to_deadline(address: &impl SocketAddrArg, deadline: Deadline) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         deadline.poll(Errno::AGAIN, || socket::connect(&socket, address))?;

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use linipc_core::Errno;
 use linipc_core::socket::unix::{self as core, SocketAddrUnix};
-use linipc_core::socket::{self, AddressFamily, SocketFlags, SocketType};
+use linipc_core::socket::{self, AddressFamily, SocketAddrArg, SocketFlags, SocketType};
 
 pub use linipc_core::socket::unix::Credentials;
 pub use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
@@ -268,7 +268,7 @@ fn lock_directory(path: &Path) -> io::Result<File> {
 }
 
 /// Whether `path` is a socket that no process has bound any more.
-fn is_stale(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> io::Result<bool> {
+fn is_stale(path: &Path, address: &impl SocketAddrArg, kind: SocketType) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Ok(false);
     }
@@ -328,7 +328,7 @@ impl<S> Deref for Bound<S> {
 /// std's address as the kernel takes it.
 pub(super) fn to_core(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
     Ok(if let Some(path) = address.as_pathname() {
-        core::path(path)?
+        core::address(&core::path(path)?)?
     } else if let Some(name) = address.as_abstract_name() {
         SocketAddrUnix::new_abstract_name(name)?
     } else {

@@ -1,10 +1,16 @@
 //! What a program needs at run time that has no C library: an entry point, an end, a panic handler
-//! and the memory functions that the compiler calls.
+//! and the memory functions that the compiler calls; and what the programs here have in common.
 
 #![no_std]
 
 use core::ffi::{CStr, c_char};
 use core::panic::PanicInfo;
+
+pub mod exec;
+pub mod memory;
+pub mod number;
+pub mod report;
+pub mod ring_link;
 
 /// Names the function that the program starts with: `fn(Args) -> u8`, its exit code.
 #[macro_export]
@@ -39,6 +45,40 @@ impl Args {
         // SAFETY: Each points at a string that ends with a null byte and is never freed.
         Some(unsafe { CStr::from_ptr(argument) })
     }
+
+    /// The bytes of the argument at `index`.
+    pub fn bytes(self, index: usize) -> Option<&'static [u8]> {
+        self.get(index).map(CStr::to_bytes)
+    }
+
+    /// The arguments without the first `count`.
+    pub fn skip(self, count: usize) -> Self {
+        let count = count.min(self.count);
+        Self {
+            count: self.count - count,
+            first: self.first.wrapping_add(count),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    /// The pointers, which end with a null pointer.
+    fn pointers(self) -> *const *const c_char {
+        self.first
+    }
+
+    /// The pointers to the variables of the environment, which follow the arguments.
+    fn environment(self) -> *const *const c_char {
+        self.first.wrapping_add(self.count + 1)
+    }
 }
 
 #[cfg_attr(target_arch = "x86_64", path = "start/x86_64.rs")]
@@ -49,6 +89,7 @@ impl Args {
 #[cfg_attr(target_arch = "s390x", path = "start/s390x.rs")]
 mod arch;
 
+use arch::execve;
 pub use arch::exit;
 
 extern "C" fn start(stack: *const usize) -> ! {

@@ -1,6 +1,7 @@
 //! The entry point and the end of a program on arm.
 
 use core::arch::{asm, naked_asm};
+use core::ffi::c_char;
 
 /// The stack pointer at the entry leads to the number of arguments and the pointers to them.
 #[unsafe(naked)]
@@ -15,4 +16,22 @@ pub fn exit(code: u8) -> ! {
     unsafe {
         asm!("mov r7, {nr}", "svc 0", nr = in(reg) 248, in("r0") usize::from(code), options(noreturn, nostack))
     }
+}
+
+/// `execve(2)`; gives the negated error.
+///
+/// # Safety
+///
+/// `path` ends with a null byte; the others are pointers to such strings, and end with a null pointer.
+pub unsafe fn execve(
+    path: *const c_char,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) -> isize {
+    let code;
+    // SAFETY: The caller's promise; the call returns only if it changed nothing.
+    unsafe {
+        asm!("mov {saved}, r7", "mov r7, #11", "svc 0", "mov r7, {saved}", saved = out(reg) _, inlateout("r0") path => code, in("r1") arguments, in("r2") environment, options(nostack))
+    }
+    code
 }

@@ -1,6 +1,7 @@
 //! The entry point and the end of a program on riscv64.
 
 use core::arch::{asm, naked_asm};
+use core::ffi::c_char;
 
 /// The stack pointer at the entry leads to the number of arguments and the pointers to them.
 #[unsafe(naked)]
@@ -13,4 +14,22 @@ extern "C" fn _start() -> ! {
 pub fn exit(code: u8) -> ! {
     // SAFETY: Ends the process.
     unsafe { asm!("ecall", in("a7") 94, in("a0") usize::from(code), options(noreturn, nostack)) }
+}
+
+/// `execve(2)`; gives the negated error.
+///
+/// # Safety
+///
+/// `path` ends with a null byte; the others are pointers to such strings, and end with a null pointer.
+pub unsafe fn execve(
+    path: *const c_char,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) -> isize {
+    let code;
+    // SAFETY: The caller's promise; the call returns only if it changed nothing.
+    unsafe {
+        asm!("ecall", in("a7") 221, inlateout("a0") path => code, in("a1") arguments, in("a2") environment, options(nostack))
+    }
+    code
 }

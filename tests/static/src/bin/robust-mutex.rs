@@ -1,0 +1,132 @@
+//! A counter in shared memory, with a robust mutex in front of it.
+//!
+//! - `robust-mutex make NAME`: makes both, in the shared memory object of this name.
+//! - `robust-mutex add NAME COUNT`: adds 1 so many times, each time under the mutex, and prints the sum.
+//! - `robust-mutex hold NAME`: locks, and unlocks when standard input ends.
+//! - `robust-mutex unlink NAME`
+//!
+//! Who gets the mutex of an owner that was killed says so, and goes on.
+
+#![no_std]
+#![no_main]
+
+use core::cell::UnsafeCell;
+use core::ffi::CStr;
+
+use linipc_core::io;
+use linipc_core::map::{Access, Region};
+use linipc_core::posix::{Create, Mode, shm};
+use linipc_core::pshared::AttachError;
+use linipc_core::pshared::mutex::{Guard, Kind, LockError, Mutex};
+use linipc_core::robust::{self, Head, Thread};
+use linipc_static::number::{decimal, parse_as};
+use linipc_static::report::{Failure, ended, print, stdin};
+use linipc_static::{Args, entry};
+
+const USAGE: &[u8] = b"robust-mutex make NAME | add NAME COUNT | hold NAME | unlink NAME";
+
+const LEN: usize = 4096;
+/// Where the counter is.
+const COUNTER: usize = 64;
+
+entry!(main);
+
+fn main(args: Args) -> u8 {
+    ended(b"robust-mutex", USAGE, run(args))
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let name = args.get(2).ok_or(Failure::Usage)?;
+    let count = args.bytes(3).and_then(parse_as);
+    match (args.bytes(1), count, args.len()) {
+        (Some(b"make"), None, 3) => make(name),
+        (Some(b"add"), Some(count), 4) => add(name, count),
+        (Some(b"hold"), None, 3) => hold(name),
+        (Some(b"unlink"), None, 3) => Ok(shm::unlink(name)?),
+        _ => Err(Failure::Usage),
+    }
+}
+
+fn map(object: impl linipc_core::fd::AsFd) -> Result<Region, linipc_core::Errno> {
+    Region::shared(object, 0, LEN, Access::READ | Access::WRITE)
+}
+
+fn make(name: &CStr) -> Result<(), Failure> {
+    shm::create(name, Mode::RUSR | Mode::WUSR, |object| {
+        shm::resize(object, LEN as u64)?;
+        let region = map(object)?;
+        // SAFETY: Only this user can write the object, with these programs.
+        let made = unsafe { Mutex::init(region.bytes(), Kind::Normal) };
+        made.map_err(|_| linipc_core::Errno::INVAL)?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn open(name: &CStr) -> Result<Region, Failure> {
+    let object = shm::open(name, Access::READ | Access::WRITE, Create::No)?;
+    if shm::len(&object)? < LEN as u64 {
+        return Err(NO_MUTEX);
+    }
+    Ok(map(object)?)
+}
+
+const NO_MUTEX: Failure = Failure::Because("there is no mutex in this memory");
+
+fn mutex(region: &Region) -> Result<&Mutex, Failure> {
+    // SAFETY: Only this user can write the object, with these programs.
+    unsafe { Mutex::attach(region.bytes()) }.map_err(|_: AttachError| NO_MUTEX)
+}
+
+/// Where this thread's robust list begins.
+struct List(UnsafeCell<Head>);
+
+// SAFETY: There is one thread.
+unsafe impl Sync for List {}
+
+static LIST: List = List(UnsafeCell::new(Head::new()));
+
+fn register() -> Result<Thread, Failure> {
+    // SAFETY: This is called once, by the only thread.
+    let head = unsafe { &mut *LIST.0.get() };
+    Thread::register(head).map_err(|error| match error {
+        robust::Error::System(errno) => Failure::Errno(errno),
+        _ => Failure::Because("somebody else has made a robust list"),
+    })
+}
+
+fn lock(mutex: &Mutex, thread: Thread) -> Result<Guard<'_>, Failure> {
+    match mutex.lock(thread) {
+        Ok(guard) => Ok(guard),
+        Err(LockError::OwnerDied(guard)) => {
+            print(b"the owner died\n")?;
+            // The counter is one word, which is either written or not.
+            Ok(guard.mark_consistent())
+        }
+        Err(LockError::Failed(error)) => Err(error.into()),
+    }
+}
+
+fn add(name: &CStr, count: u64) -> Result<(), Failure> {
+    let region = open(name)?;
+    let (mutex, thread) = (mutex(&region)?, register()?);
+    let mut sum = [0; 8];
+    for _ in 0..count {
+        let guard = lock(mutex, thread)?;
+        region.bytes().read(COUNTER, &mut sum)?;
+        sum = u64::from_ne_bytes(sum).wrapping_add(1).to_ne_bytes();
+        region.bytes().write(COUNTER, &sum)?;
+        drop(guard);
+    }
+    print(decimal(u64::from_ne_bytes(sum), &mut [0; 20]))?;
+    Ok(print(b"\n")?)
+}
+
+fn hold(name: &CStr) -> Result<(), Failure> {
+    let region = open(name)?;
+    let guard = lock(mutex(&region)?, register()?)?;
+    print(b"held\n")?;
+    while io::read(stdin(), &mut [0; 64])? > 0 {}
+    drop(guard);
+    Ok(print(b"released\n")?)
+}
