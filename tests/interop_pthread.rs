@@ -5,9 +5,13 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use linipc::posix::shm::{OpenOptions, SharedMemory};
+use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
+use linipc_core::pshared::condvar::Condvar;
 use linipc_core::pshared::mutex::{Guard, Inconsistent, Kind, LockError, Split, SplitMutex};
 use linipc_core::pshared::pthread::Mutex;
 use linipc_core::pshared::{AttachError, Error};
@@ -57,11 +61,11 @@ impl Ours {
                     // SAFETY: Only the processes of the test have the memory.
                     true => unsafe { Mutex::init_inheriting(bytes, kind) }.unwrap(),
                     // SAFETY: As above.
-                    false => unsafe { Mutex::init(bytes, kind) }.unwrap(),
+                    false => unsafe { Mutex::init_pthread(bytes, kind) }.unwrap(),
                 })
             }
             Self::Split(split) if inherits => Lock::Split(split.init_inheriting(kind)),
-            Self::Split(split) => Lock::Split(split.init(kind)),
+            Self::Split(split) => Lock::Split(split.init_pthread(kind)),
         }
     }
 
@@ -242,7 +246,7 @@ fn mutexes_made_by_c() {
         let program = native_c();
         let program = program.path();
         for place in PLACES {
-            for kind in ["normal", "recursive", "errorcheck"] {
+            for kind in ["normal", "explicit", "recursive", "errorcheck"] {
                 for more in [&[][..], &["inherit"]] {
                     let object = object();
                     let ours = Ours::new(&object, place);
@@ -294,6 +298,108 @@ fn what_is_not_robust_or_adaptive_is_refused() {
     });
 }
 
+/// C does not take a mutex of our own protocol for one of its own.
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn ours_alone_is_refused_by_c() {
+    isolated!(|| {
+        let program = native_c();
+        let object = object();
+        let region = Region::shared(&object, 0, 4096, Access::READ | Access::WRITE).unwrap();
+        let bytes = region.bytes().slice(64, 40).unwrap();
+        for kind in [Kind::Normal, Kind::Recursive, Kind::ErrorCheck] {
+            // SAFETY: Only the processes of the test have the memory.
+            let mutex = unsafe { Mutex::init(bytes, kind) }.unwrap();
+            assert_eq!(c(program.path(), &["try", PLACES[0]]), "EINVAL");
+            assert_eq!(c(program.path(), &["leave", PLACES[0]]), "EINVAL");
+            assert_eq!(c(program.path(), &["ceiling", PLACES[0]]), "EINVAL EINVAL");
+            drop(mutex.lock(me()).unwrap());
+        }
+    });
+}
+
+/// Those of which nobody learns that the owner died.
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn mutexes_that_are_not_robust() {
+    isolated!(|| {
+        let program = native_c();
+        let (program, place) = (program.path(), PLACES[0]);
+        for kind in ["weak", "weak recursive", "weak errorcheck"] {
+            let object = object();
+            let Ours::InPlace(region) = Ours::new(&object, place) else {
+                unreachable!()
+            };
+            c(program, &["init", place, kind]);
+            let bytes = region.bytes().slice(64, 40).unwrap();
+            // SAFETY: Only the processes of the test have the memory.
+            let mutex = unsafe { Mutex::attach_stalled(bytes) }.unwrap();
+
+            let guard = mutex.lock(me()).unwrap();
+            assert_eq!(c(program, &["try", place]), "EBUSY");
+            match kind {
+                "weak recursive" => drop(mutex.lock(me()).unwrap()),
+                "weak errorcheck" => assert_eq!(failed(mutex.lock(me())), Error::Deadlock),
+                _ => assert_eq!(failed(mutex.try_lock(me())), Error::Busy),
+            }
+            assert_eq!(c(program, &["try", place]), "EBUSY");
+            // It sleeps, and is woken.
+            let child = Command::new(program)
+                .args(["leave", place])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            until_asleep(child.id() as i32);
+            drop(guard);
+            assert_eq!(child.wait_with_output().unwrap().stdout, b"0\n");
+
+            // It was left locked, and nobody gets it.
+            assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+            let soon = Deadline::after(Clock::Monotonic, Duration::from_millis(1));
+            assert_eq!(failed(mutex.lock_deadline(me(), soon)), Error::TimedOut);
+            c(program, &["init", place, kind]);
+
+            // Both count, and so both wake each other.
+            let counter = region.bytes().atomic_u32(COUNTER).unwrap();
+            let rounds = ROUNDS.to_string();
+            let child = Command::new(program)
+                .args(["count", place, &format!("@mutex:{COUNTER}"), &rounds])
+                .spawn()
+                .unwrap();
+            for _ in 0..ROUNDS {
+                let _guard = mutex.lock(me()).unwrap();
+                let value = counter.load(Ordering::Relaxed);
+                counter.store(value + 1, Ordering::Relaxed);
+            }
+            assert!(child.wait_with_output().unwrap().status.success());
+            assert_eq!(counter.load(Ordering::Relaxed), 2 * ROUNDS);
+
+            // A condition variable takes its guard, and wakes all at once.
+            let condvar = Condvar::init(region.bytes().slice(1024, 12).unwrap()).unwrap();
+            let waiter = peer(|| {
+                let mut guard = mutex.lock(me()).unwrap();
+                while counter.load(Ordering::Relaxed) != 0 {
+                    guard = condvar.wait(guard).unwrap();
+                }
+            });
+            until_asleep(waiter.pid());
+            let guard = mutex.lock(me()).unwrap();
+            counter.store(0, Ordering::Relaxed);
+            condvar.notify_all(&guard);
+            drop(guard);
+            waiter.join();
+        }
+        let object = object();
+        c(program, &["init", place, "weak", "inherit"]);
+        let Ours::InPlace(region) = Ours::new(&object, place) else {
+            unreachable!()
+        };
+        // SAFETY: As above.
+        let found = unsafe { Mutex::attach_stalled(region.bytes().slice(64, 40).unwrap()) };
+        assert_eq!(found.map(drop).err(), Some(AttachError::NotFound));
+    });
+}
+
 /// The owned mutex of the crate `linipc` is one in two pages, with a value before it.
 #[test]
 #[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
@@ -308,7 +414,10 @@ fn the_owned_mutex_is_one_for_c() {
             let mut named = OpenOptions::new();
             let named = named.create_new(true).unlink_on_drop(true);
             let mut options = MutexOptions::new();
-            let mutex = options.kind(kind).open_named("/mutex", 5_u64, named);
+            let mutex = options
+                .pthread(true)
+                .kind(kind)
+                .open_named("/mutex", 5_u64, named);
             let mutex = mutex.unwrap();
             let guard = mutex.lock().unwrap();
             assert_eq!(c(program, &["try", place]), "EBUSY");

@@ -207,6 +207,33 @@ fn a_lock_to_the_end_covers_what_is_appended() {
 }
 
 #[test]
+fn a_description_knows_its_own_locks() {
+    isolated!(|| {
+        let path = TestFile::new();
+        let (file, other) = (path.open(), path.open());
+        let range = Range::new(10, 10);
+        lock::acquire(&file, Owner::Description, range, Kind::Exclusive).unwrap();
+        let held = match lock::held(&file, Range::ALL) {
+            Err(Errno::INVAL) => {
+                return println!("skipped: the kernel does not tell (Linux 6.6 does)");
+            }
+            held => held.unwrap(),
+        };
+        let expected = Holder {
+            owner: Owner::Description,
+            pid: None,
+            range,
+            kind: Kind::Exclusive,
+        };
+        assert_eq!(held, Some(expected));
+        assert_eq!(lock::held(&file, Range::new(0, 10)), Ok(None));
+        assert_eq!(lock::held(&other, Range::ALL), Ok(None));
+        lock::release(&file, Owner::Description, Range::ALL).unwrap();
+        assert_eq!(lock::held(&file, Range::ALL), Ok(None));
+    });
+}
+
+#[test]
 fn the_holder_is_named() {
     isolated!(|| {
         let path = TestFile::new();

@@ -844,3 +844,25 @@ fn a_limit_is_named() {
         }
     });
 }
+
+#[test]
+fn the_file_says_which_semaphore_it_is() {
+    isolated!(|| {
+        let create = Create::Open(Mode::RUSR | Mode::WUSR);
+        let open = || sem::open_with_file("/one", create, 1, Format::NATIVE).unwrap();
+        let identity = |file| {
+            let stat = rustix::fs::fstat(&file).unwrap();
+            (stat.st_dev, stat.st_ino)
+        };
+        let ((one, region), (same, _)) = (open(), open());
+        let one = identity(one);
+        assert_eq!(one, identity(same));
+        // Also once the file is closed.
+        let semaphore = Semaphore::attach(region.bytes(), Format::NATIVE).unwrap();
+        assert_eq!(semaphore.try_wait(), Ok(()));
+        sem::unlink("/one", Format::NATIVE).unwrap();
+        let (other, _) = open();
+        assert_ne!(one, identity(other));
+        sem::unlink("/one", Format::NATIVE).unwrap();
+    });
+}

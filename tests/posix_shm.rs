@@ -64,6 +64,8 @@ fn create_finds_makes_or_refuses() {
                 .unwrap()
                 .contains(io::FdFlags::CLOEXEC)
         );
+        let status = io::fcntl_getfl(&made).unwrap();
+        assert!(!status.contains(io::OFlags::NONBLOCK));
         let permissions = fs::metadata(FILE).unwrap().permissions();
         assert_eq!(permissions.mode() & 0o7777, 0o640);
         io::write(&made, b"kept").unwrap();
@@ -84,15 +86,20 @@ fn access_bounds_what_can_be_done() {
         );
         assert_eq!(shm::resize(&object, 20), Err(Errno::BADF));
         assert_eq!(shm::resize(&object, 0), Err(Errno::INVAL));
-        for access in [Access::WRITE, Access::empty(), Access::EXEC, Access::all()] {
+        for access in [Access::empty(), Access::EXEC, Access::all()] {
             let opened = shm::open(NAME, access, Create::No);
             assert_eq!(opened.map(drop), Err(Errno::INVAL));
         }
+        let writer = shm::open(NAME, Access::WRITE, Create::No).unwrap();
+        assert_eq!(shm::resize(&writer, 20), Ok(()));
+        let mapped = Region::shared(&writer, 0, 20, Access::WRITE);
+        assert_eq!(mapped.map(drop), Err(Errno::ACCESS));
         fs::set_permissions(FILE, fs::Permissions::from_mode(0o400)).unwrap();
         peer(|| {
             support::drop_privileges();
             let open = |access| shm::open(NAME, access, Create::No).map(drop);
             assert_eq!(open(RW), Err(Errno::ACCESS));
+            assert_eq!(open(Access::WRITE), Err(Errno::ACCESS));
             assert_eq!(open(Access::READ), Ok(()));
         })
         .join();

@@ -689,3 +689,29 @@ fn the_option_that_rustix_gets_wrong_is_ours() {
     let lonely = unix::socket(SocketType::STREAM).unwrap();
     assert_eq!(sockopt::socket_peercred(&lonely), Err(Errno::NODATA));
 }
+
+#[test]
+fn options_are_bytes_too() {
+    use linipc_core::socket::{getsockopt, setsockopt, sockopt};
+
+    const SOL_SOCKET: u32 = libc::SOL_SOCKET as u32;
+    const SO_RCVTIMEO: u32 = libc::SO_RCVTIMEO as u32;
+    let (socket, _) = unix::pair(SocketType::STREAM).unwrap();
+    // SAFETY: An option without addresses, as all here.
+    let set = |value: &[u8]| unsafe { setsockopt(&socket, SOL_SOCKET, SO_RCVTIMEO, value) };
+    let time = [3_u64, 500_000].map(u64::to_ne_bytes);
+    set(time.as_flattened()).unwrap();
+    let typed = sockopt::socket_timeout(&socket, sockopt::Timeout::Recv).unwrap();
+    assert_eq!(typed, Some(Duration::from_millis(3500)));
+    let mut room = [7; 24];
+    // SAFETY: As above.
+    let len = unsafe { getsockopt(&socket, SOL_SOCKET, SO_RCVTIMEO, &mut room) }.unwrap();
+    assert_eq!(
+        (&room[..len], &room[len..]),
+        (time.as_flattened(), &[7; 8][..])
+    );
+    assert_eq!(set(&[0; 3]), Err(Errno::INVAL));
+    // SAFETY: As above.
+    let unknown = unsafe { getsockopt(&socket, SOL_SOCKET, 9999, &mut room) };
+    assert_eq!(unknown, Err(Errno::NOPROTOOPT));
+}

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use linipc::sysv::{Key, ftok};
 use linipc_core::Errno;
 use linipc_core::sysv::{Create, Mode, msg, sem, shm};
-use support::c_string;
+use support::{c_string, peer};
 
 const KEY: Key = Key::new(-0x6c69_6e69);
 
@@ -94,9 +94,27 @@ fn a_key_leads_to_one_object_of_each_mechanism() {
             shm::get(KEY, 0, Create::No, shm::Memory::USUAL),
             Ok(segment)
         );
+        peer(|| {
+            support::drop_privileges();
+            let granted = [Mode::empty(), Mode::RUSR, mode];
+            let refused = [Mode::XUSR, mode | Mode::XOTH, Mode::RGRP | Mode::XGRP];
+            let create = granted.map(|mode| (mode, None)).into_iter();
+            let create = create.chain(refused.map(|mode| (mode, Some(Errno::ACCESS))));
+            for (mode, error) in create {
+                let create = Create::Granting(mode);
+                let segment = shm::get(KEY, 0, create, shm::Memory::USUAL);
+                assert_eq!(segment.err(), error, "{mode:?}");
+                assert_eq!(sem::get(KEY, 0, create).err(), error, "{mode:?}");
+                assert_eq!(msg::get(KEY, create).err(), error, "{mode:?}");
+            }
+        })
+        .join();
         msg::remove(queue).unwrap();
         sem::remove(set).unwrap();
         shm::remove(segment).unwrap();
+        let granting = Create::Granting(Mode::empty());
+        assert_eq!(msg::get(KEY, granting), Err(Errno::NOENT));
+        assert_eq!(msg::get(Key::PRIVATE, granting), Err(Errno::NOENT));
     });
 }
 

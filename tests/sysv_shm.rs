@@ -320,6 +320,12 @@ fn permissions_are_checked() {
             assert_eq!(shm::stat(closed), Err(Errno::ACCESS));
             let again = shm::get(KEY, 0, Create::Open(rw()), Memory::USUAL);
             assert_eq!(again, Err(Errno::ACCESS));
+            let granting = |mode| shm::get(KEY, 0, Create::Granting(mode), Memory::USUAL);
+            assert_eq!(granting(rw()), Err(Errno::ACCESS));
+            assert_eq!(granting(Mode::RUSR), Ok(keyed));
+            assert_eq!(shm::get(KEY, 0, Create::No, Memory::USUAL), Ok(keyed));
+            let private = shm::get(Key::PRIVATE, 0, Create::Granting(rw()), Memory::USUAL);
+            assert_eq!(private, Err(Errno::NOENT));
 
             // Enumeration shows what may be read, or everything.
             let all = 0..=shm::usage().unwrap().highest_index;
@@ -621,5 +627,22 @@ fn a_handle_removes_its_segment_or_lets_it_live() {
         assert_eq!(mode, rw());
         Segment::from_id(id).remove().unwrap();
         assert_eq!(Segment::open(KEY).unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn what_is_left_attached_is_detached_by_its_address() {
+    isolated!(|| {
+        let id = new(PAGE);
+        let start = attach(id).into_raw();
+        assert_eq!(shm::stat(id).unwrap().attachments, 1);
+        assert!(mapped_at(start.addr().get()).is_some());
+        // SAFETY: It was given up just now, and nothing uses it.
+        assert_eq!(unsafe { shm::detach(start) }, Ok(()));
+        assert_eq!(shm::stat(id).unwrap().attachments, 0);
+        assert!(mapped_at(start.addr().get()).is_none());
+        // SAFETY: Nothing is there.
+        assert_eq!(unsafe { shm::detach(start) }, Err(Errno::INVAL));
+        shm::remove(id).unwrap();
     });
 }

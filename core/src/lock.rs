@@ -300,7 +300,27 @@ pub fn holder(
         Owner::Description => abi::F_OFD_GETLK,
         Owner::Process => F_GETLK,
     };
-    let mut lock = range.to_abi(kind.to_abi());
+    find(fd, cmd, range, kind.to_abi())
+}
+
+/// `int fcntl(int fd, F_OFD_GETLK, struct flock *lock)` with `F_UNLCK`: one of the locks that the
+/// description itself has in this range, by [`Owner::Description`]; `None` if it has none there.
+///
+/// # Errors
+///
+/// - `INVAL`, `OVERFLOW`: as for [`acquire`]. `INVAL` also from kernels before Linux 6.6.
+///
+/// # References
+///
+/// - [fcntl_locking(2)](https://man7.org/linux/man-pages/man2/fcntl_locking.2.html)
+#[inline]
+pub fn held(fd: impl AsFd, range: Range) -> Result<Option<Holder>, Errno> {
+    find(fd, abi::F_OFD_GETLK, range, UNLOCKED)
+}
+
+#[inline]
+fn find(fd: impl AsFd, cmd: u32, range: Range, kind: c_int) -> Result<Option<Holder>, Errno> {
+    let mut lock = range.to_abi(kind);
     // SAFETY: The call reads and writes one `flock64`, or `flock`, which is the same.
     unsafe { call!(__NR_fcntl, fd.as_fd(), cmd, &raw mut lock) }?;
     Ok(Kind::from_abi(lock.l_type.into()).map(|kind| Holder {

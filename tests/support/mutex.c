@@ -6,6 +6,7 @@
    mutex try MUTEX              pthread_mutex_trylock, and unlocks; prints the result
    mutex hold MUTEX             locks, prints the result and ends only when it is killed
    mutex leave MUTEX            locks and ends: prints the result
+   mutex ceiling MUTEX          pthread_mutex_getprioceiling, pthread_mutex_setprioceiling: prints the results
    mutex repair MUTEX           locks, pthread_mutex_consistent, unlocks; prints the results
    mutex abandon MUTEX          locks and unlocks; prints the results
    mutex count MUTEX COUNTER N  N times: lock, add 1 to the int at COUNTER ("@NAME:OFFSET"), unlock */
@@ -56,11 +57,13 @@ static void init(pthread_mutex_t *mutex, const char *kind, int inherit)
 	pthread_mutexattr_t attributes;
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-	if (strcmp(kind, "weak"))
+	if (strncmp(kind, "weak", 4))
 		pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-	if (!strcmp(kind, "recursive"))
+	if (!strcmp(kind, "explicit"))
+		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_NORMAL);
+	if (strstr(kind, "recursive"))
 		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
-	if (!strcmp(kind, "errorcheck"))
+	if (strstr(kind, "errorcheck"))
 		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
 	if (!strcmp(kind, "adaptive"))
 		pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
@@ -96,6 +99,9 @@ int main(int argc, char **argv)
 			pause();
 	} else if (!strcmp(command, "leave")) {
 		puts(name(pthread_mutex_lock(mutex)));
+	} else if (!strcmp(command, "ceiling")) {
+		int old, got = pthread_mutex_getprioceiling(mutex, &old);
+		printf("%s %s\n", name(got), name(pthread_mutex_setprioceiling(mutex, 10, &old)));
 	} else if (!strcmp(command, "repair")) {
 		const char *got = name(pthread_mutex_lock(mutex));
 		const char *consistent = name(pthread_mutex_consistent(mutex));

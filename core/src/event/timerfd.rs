@@ -23,14 +23,14 @@
 use core::time::Duration;
 
 use rustix::io::Errno;
-use rustix::time::TimerfdTimerFlags;
 
 use crate::fd::{AsFd, OwnedFd};
 use crate::sys::{call, own};
 
 pub use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId as Clock, TimerfdFlags as Flags, Timespec, clock_gettime,
-    timerfd_gettime as gettime, timerfd_settime as settime,
+    ClockId, Itimerspec, TimerfdClockId as Clock, TimerfdFlags as Flags,
+    TimerfdTimerFlags as TimerFlags, Timespec, clock_gettime, timerfd_gettime as gettime,
+    timerfd_settime as settime,
 };
 
 /// When a timer is due for the first time.
@@ -95,11 +95,11 @@ pub fn create(clock: Clock, flags: Flags) -> Result<OwnedFd, Errno> {
 #[inline]
 #[doc(alias = "timerfd_settime")]
 pub fn start(fd: impl AsFd, first: First, interval: Option<Duration>) -> Result<(), Errno> {
-    const ABSTIME: TimerfdTimerFlags = TimerfdTimerFlags::ABSTIME;
+    const ABSTIME: TimerFlags = TimerFlags::ABSTIME;
     let (flags, at) = match first {
-        First::After(duration) => (TimerfdTimerFlags::empty(), to_timespec(duration)),
+        First::After(duration) => (TimerFlags::empty(), to_timespec(duration)),
         First::At(at) => (ABSTIME, at),
-        First::AtUnlessSet(at) => (ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, at),
+        First::AtUnlessSet(at) => (ABSTIME | TimerFlags::CANCEL_ON_SET, at),
     };
     let it_value = match at {
         ZERO => Timespec { tv_nsec: 1, ..ZERO },
@@ -129,7 +129,7 @@ pub fn stop(fd: impl AsFd) -> Result<(), Errno> {
         it_interval: ZERO,
         it_value: ZERO,
     };
-    settime(fd, TimerfdTimerFlags::empty(), &never)?;
+    settime(fd, TimerFlags::empty(), &never)?;
     Ok(())
 }
 

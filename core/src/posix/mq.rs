@@ -370,6 +370,13 @@ pub enum Notification {
         /// What comes with it: `si_int` of `siginfo_t`, `ssi_int` of signalfd(2).
         value: i32,
     },
+    /// As [`Notification::Signal`], with a word as its value (`sival_ptr`).
+    SignalPointer {
+        /// The signal's number.
+        number: i32,
+        /// What the handler finds as `si_ptr`.
+        pointer: usize,
+    },
 }
 
 const_assert_eq!(size_of::<sigevent>(), SIGEV_MAX_SIZE as usize);
@@ -382,11 +389,18 @@ impl Notification {
         match self {
             Self::Silent => event.sigev_notify = SIGEV_NONE as c_int,
             // The kernel takes it and then sends nothing.
-            Self::Signal { number: 0, .. } => return Err(Errno::INVAL),
+            Self::Signal { number: 0, .. } | Self::SignalPointer { number: 0, .. } => {
+                return Err(Errno::INVAL);
+            }
             Self::Signal { number, value } => {
                 event.sigev_notify = SIGEV_SIGNAL as c_int;
                 event.sigev_signo = number;
                 event.sigev_value.sival_int = value;
+            }
+            Self::SignalPointer { number, pointer } => {
+                event.sigev_notify = SIGEV_SIGNAL as c_int;
+                event.sigev_signo = number;
+                event.sigev_value.sival_ptr = ptr::without_provenance_mut(pointer);
             }
         }
         Ok(event)

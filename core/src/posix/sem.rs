@@ -39,6 +39,9 @@
 //!   Where that matters, use a lock that the kernel or the robust list gives back.
 //! - A process that is killed while it waits stays counted as a waiter. The others go on; posts
 //!   then make a needless system call.
+//! - If a process is killed when it has added a unit, before it wakes one who sleeps, that one sleeps
+//!   until the next post. Who waits for a [`pshared::semaphore`](crate::pshared::semaphore) looks every
+//!   50 ms.
 //! - Who may write the memory may write anything there: then calls fail with `INVAL` or
 //!   `OVERFLOW`, take units that nobody posted, or wait for ever (give a deadline). They do not
 //!   panic. A named semaphore is a file: who may write it may also truncate it, and the next touch
@@ -47,12 +50,12 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fd::AsFd;
 use rustix::fs::{self, OFlags};
 use rustix::io::Errno;
 use rustix::path;
 
 use super::{Create, Mode, ObjectPath};
+use crate::fd::{AsFd, OwnedFd};
 use crate::futex::{Deadline, Futex};
 use crate::io;
 use crate::map::{Access, Region};
@@ -574,6 +577,7 @@ fn sleep_glibc32(
 /// # References
 ///
 /// - [sem_open(3)](https://man7.org/linux/man-pages/man3/sem_open.3.html)
+#[inline]
 #[doc(alias = "sem_open")]
 pub fn open(
     name: impl path::Arg,
@@ -581,6 +585,21 @@ pub fn open(
     value: u32,
     format: Format,
 ) -> Result<Region, Errno> {
+    open_with_file(name, create, value, format).map(|(_, region)| region)
+}
+
+/// [`open`] that gives the file too: its device and inode numbers say whether two names, or two calls,
+/// mean the same semaphore. It is mapped already, and may be closed.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub fn open_with_file(
+    name: impl path::Arg,
+    create: Create,
+    value: u32,
+    format: Format,
+) -> Result<(OwnedFd, Region), Errno> {
     const TRIES: usize = 100;
     let path = ObjectPath::new(format.prefix(), name)?;
     let mode = match create {
@@ -601,25 +620,30 @@ pub fn open(
     Err(Errno::AGAIN)
 }
 
-fn open_existing(path: &ObjectPath, format: Format) -> Result<Region, Errno> {
+fn open_existing(path: &ObjectPath, format: Format) -> Result<(OwnedFd, Region), Errno> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW;
     let file = io::open(path.as_c_str(), flags, Mode::empty())?;
     if fs::fstat(&file)?.st_size as u64 != format.size() as u64 {
         return Err(Errno::INVAL);
     }
-    map(file, format)
+    let region = map(&file, format)?;
+    Ok((file, region))
 }
 
-fn make(path: &ObjectPath, mode: Mode, value: u32, format: Format) -> Result<Region, Errno> {
+fn make(
+    path: &ObjectPath,
+    mode: Mode,
+    value: u32,
+    format: Format,
+) -> Result<(OwnedFd, Region), Errno> {
     let image = format.image(Sharing::Shared, value)?;
     let (image, _) = image.split_at(format.size());
-    let (_, region) = super::publish(path, "sem.", mode, |file| {
+    super::publish(path, "sem.", mode, |file| {
         match rustix::io::write(file, image)? {
             written if written == image.len() => map(file, format),
             _ => Err(Errno::NOSPC),
         }
-    })?;
-    Ok(region)
+    })
 }
 
 #[inline]

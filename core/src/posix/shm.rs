@@ -45,7 +45,8 @@ pub use rustix::fs::ftruncate;
 
 /// `int shm_open(const char *name, int oflag, mode_t mode)`: opens, finds or makes an object.
 ///
-/// `access` is `READ`, or `READ | WRITE`, and bounds what can be mapped. A new object has length 0.
+/// `access` is `READ`, `READ | WRITE`, or `WRITE`, and bounds what can be mapped: with `WRITE` alone,
+/// nothing. A new object has length 0.
 /// Symbolic links are not followed; the descriptor is close-on-exec.
 ///
 /// # Errors
@@ -67,6 +68,7 @@ pub fn open(name: impl path::Arg, access: Access, create: Create) -> Result<Owne
     const READ_WRITE: Access = Access::READ.union(Access::WRITE);
     let how = match access {
         Access::READ => OFlags::RDONLY,
+        Access::WRITE => OFlags::WRONLY,
         READ_WRITE => OFlags::RDWR,
         _ => return Err(Errno::INVAL),
     };
@@ -75,9 +77,10 @@ pub fn open(name: impl path::Arg, access: Access, create: Create) -> Result<Owne
     let flags = flags | how | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let object = io::open(ObjectPath::new("", name)?.as_c_str(), flags, mode)?;
     match FileType::from_raw_mode(fs::fstat(&object)?.st_mode) {
-        FileType::RegularFile => Ok(object),
-        _ => Err(Errno::INVAL),
+        FileType::RegularFile => fs::fcntl_setfl(&object, OFlags::empty())?,
+        _ => return Err(Errno::INVAL),
     }
+    Ok(object)
 }
 
 /// Makes an object that nobody sees before `init` is done with it; it must not exist.

@@ -366,9 +366,9 @@ pub fn recvmsg<'c>(
 
 /// The header of a message to receive into these buffers.
 #[inline]
-pub(super) fn receive_header(
+pub(super) fn receive_header<T>(
     data: &mut [IoSliceMut<'_>],
-    control: &mut [usize],
+    control: &mut [T],
     name: Option<&mut AddressBuffer>,
 ) -> c::msghdr {
     let (msg_name, msg_namelen) = match name {
@@ -387,6 +387,86 @@ pub(super) fn receive_header(
         msg_controllen: size_of_val(control),
         msg_flags: 0,
     }
+}
+
+/// The address that a receiving call wrote, if there is one.
+///
+/// # Safety
+///
+/// As for [`Received::new`].
+#[inline]
+unsafe fn sender(header: &c::msghdr) -> Option<SocketAddrAny> {
+    // SAFETY: The kernel wrote an address of this length there, if there is a buffer.
+    unsafe { address(header.msg_name.cast(), header.msg_namelen as u32) }
+}
+
+/// A message that was received, with its control data as the kernel wrote them.
+#[derive(Debug)]
+pub struct Unparsed {
+    /// As of [`Received`].
+    pub bytes: usize,
+    /// [`ReturnFlags::CTRUNC`] says that control data are missing.
+    pub flags: ReturnFlags,
+    /// As of [`Received`].
+    pub address: Option<SocketAddrAny>,
+    /// How many bytes of control data there are.
+    pub control: usize,
+}
+
+/// [`recvmsg`] that leaves the control data to the caller, also when they are cut off, and makes
+/// descriptors close-on-exec only if [`RecvFlags::CMSG_CLOEXEC`] says so. Descriptors that are never made
+/// owned ones stay open: parse the data with [`Messages::new`], once.
+///
+/// ```
+/// use linipc_core::io::{IoSlice, IoSliceMut};
+/// use linipc_core::socket::cmsg::{self, Control, Message, Messages};
+/// use linipc_core::socket::{RecvFlags, ReturnFlags, SendFlags, SocketType, unix};
+///
+/// let (a, b) = unix::pair(SocketType::STREAM)?;
+/// let mut words = [0; cmsg::space_fds(2)];
+/// let mut control = Control::new(&mut words);
+/// let lent = [&a, &a];
+/// control.push_fds(&lent)?;
+/// cmsg::sendmsg(&a, &[IoSlice::new(b"two")], &control, SendFlags::empty())?;
+///
+/// // Room for one of the two: it comes, and so do the bytes.
+/// let (mut bytes, mut room) = ([0; 8], [0; 20]);
+/// let mut data = [IoSliceMut::new(&mut bytes)];
+/// let received = cmsg::recvmsg_unparsed(&b, &mut data, &mut room, RecvFlags::CMSG_CLOEXEC)?;
+/// assert_eq!((received.bytes, received.control), (3, 20));
+/// assert!(received.flags.contains(ReturnFlags::CTRUNC));
+/// // SAFETY: The kernel wrote them, and they are parsed this once.
+/// let mut messages = unsafe { Messages::new(&room[..received.control]) };
+/// assert!(matches!(messages.next(), Some(Message::Rights(fds)) if fds.len() == 1));
+/// # Ok::<(), linipc_core::Errno>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of the call, as of [`recvmsg`].
+///
+/// # References
+///
+/// - [recvmsg(2)](https://man7.org/linux/man-pages/man2/recvmsg.2.html)
+#[inline]
+pub fn recvmsg_unparsed(
+    socket: impl AsFd,
+    data: &mut [IoSliceMut<'_>],
+    control: &mut [u8],
+    flags: RecvFlags,
+) -> Result<Unparsed, Errno> {
+    let mut name = AddressBuffer::uninit();
+    let mut header = receive_header(data, control, Some(&mut name));
+    let flags = flags.bits();
+    // SAFETY: The header's pointers and lengths come from mutable borrows, to which the call writes.
+    let bytes = unsafe { call!(__NR_recvmsg, socket.as_fd(), &raw mut header, flags) }?;
+    Ok(Unparsed {
+        bytes,
+        flags: ReturnFlags::from_bits_retain(header.msg_flags),
+        // SAFETY: The call filled `header`, which was made from `name`.
+        address: unsafe { sender(&header) },
+        control: header.msg_controllen.min(control.len()),
+    })
 }
 
 impl<'c> Received<'c> {
@@ -409,8 +489,8 @@ impl<'c> Received<'c> {
         if flags.contains(ReturnFlags::CTRUNC) {
             return Err(cut_off(written, room));
         }
-        // SAFETY: The kernel wrote an address of this length there, if there is a buffer.
-        let address = unsafe { address(header.msg_name.cast(), header.msg_namelen as u32) };
+        // SAFETY: The call filled `header` (the caller's promise).
+        let address = unsafe { sender(header) };
         Ok(Self {
             bytes,
             flags,

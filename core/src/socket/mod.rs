@@ -46,7 +46,7 @@ pub mod vsock;
 pub mod zerocopy;
 
 pub use crate::event::poll::{PollFd, PollFlags, poll};
-pub use rustix::net::addr::{SocketAddrArg, SocketAddrStorage};
+pub use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque, SocketAddrStorage};
 pub use rustix::net::{
     AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,
     SocketFlags, SocketType, bind, connect, connect_unspec, getpeername, getsockname, listen, recv,
@@ -113,7 +113,27 @@ pub fn socketpair(
     kind: SocketType,
     protocol: Option<Protocol>,
 ) -> Result<(OwnedFd, OwnedFd), Errno> {
-    let kind = kind.as_raw() | SocketFlags::CLOEXEC.bits();
+    socketpair_with(domain, kind, SocketFlags::CLOEXEC, protocol)
+}
+
+/// `int socketpair(int domain, int type, int protocol, int sv[2])`: two sockets that are connected to
+/// each other, with the flags as they are.
+///
+/// # Errors
+///
+/// Those of [`socketpair`].
+///
+/// # References
+///
+/// - [socketpair(2)](https://man7.org/linux/man-pages/man2/socketpair.2.html)
+#[inline]
+pub fn socketpair_with(
+    domain: AddressFamily,
+    kind: SocketType,
+    flags: SocketFlags,
+    protocol: Option<Protocol>,
+) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let kind = kind.as_raw() | flags.bits();
     let protocol = protocol.map_or(0, |protocol| protocol.as_raw().get());
     let domain = u32::from(domain.as_raw());
     let mut fds = [0_u32; 2];
@@ -257,6 +277,66 @@ pub mod sockopt {
     /// `getsockopt(fd, SOL_SOCKET, SO_PEERCRED)`. Ours: rustix's makes a number of a process id of
     /// 0 that its type cannot hold.
     pub use super::unix::peer_credentials as socket_peercred;
+}
+
+/// `int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen)`: an option
+/// that has no function of its own, as bytes; gives how many there are.
+///
+/// # Errors
+///
+/// - `NOPROTOOPT`, `OPNOTSUPP`: the socket has no such option. `INVAL`: `value` has not its length.
+/// - `NOTSOCK`: not a socket.
+///
+/// # Safety
+///
+/// If the option has the kernel read or write memory that `value` has the address of
+/// (`TCP_ZEROCOPY_RECEIVE`), that memory is as it must be.
+///
+/// # References
+///
+/// - [getsockopt(2)](https://man7.org/linux/man-pages/man2/getsockopt.2.html)
+#[inline]
+pub unsafe fn getsockopt(
+    socket: impl AsFd,
+    level: u32,
+    name: u32,
+    value: &mut [u8],
+) -> Result<usize, Errno> {
+    let mut len = u32::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    let (socket, value) = (socket.as_fd(), value.as_mut_ptr());
+    // SAFETY: The call writes at most `len` bytes to `value`, and `len`; the caller answers for the
+    // memory of which they are addresses.
+    unsafe { call!(__NR_getsockopt, socket, level, name, value, &raw mut len) }?;
+    Ok(len as usize)
+}
+
+/// `int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen)`: sets an
+/// option that has no function of its own, as bytes.
+///
+/// # Errors
+///
+/// Those of [`getsockopt`]; `PERM`, `ACCESS`: not allowed; `DOM`, `ADDRINUSE` and others of the option.
+///
+/// # Safety
+///
+/// If the option lends memory to the kernel that `value` has the address of (`SO_ATTACH_FILTER`,
+/// `PACKET_RX_RING`), that memory is as it must be.
+///
+/// # References
+///
+/// - [getsockopt(2)](https://man7.org/linux/man-pages/man2/getsockopt.2.html)
+#[inline]
+pub unsafe fn setsockopt(
+    socket: impl AsFd,
+    level: u32,
+    name: u32,
+    value: &[u8],
+) -> Result<(), Errno> {
+    let (socket, len) = (socket.as_fd(), value.len());
+    // SAFETY: The call reads `len` bytes from `value`; the caller answers for the memory of which they
+    // are addresses.
+    unsafe { call!(__NR_setsockopt, socket, level, name, value.as_ptr(), len) }?;
+    Ok(())
 }
 
 /// `getsockopt` of an option that is made of 32-bit words; gives how many bytes there are.

@@ -104,6 +104,8 @@ pub fn ftok(pathname: impl path::Arg, id: u8) -> Result<Key, Errno> {
 pub enum Create {
     /// Find an existing object; `NOENT` if there is none, as always for [`Key::PRIVATE`].
     No,
+    /// As `No`, but `ACCESS` if its permissions do not grant the caller these.
+    Granting(Mode),
     /// `IPC_CREAT`: find it, or make it with these permissions.
     #[doc(alias = "IPC_CREAT")]
     Open(Mode),
@@ -118,8 +120,9 @@ impl Create {
     pub(crate) const fn flags(self, key: Key) -> Result<c_int, Errno> {
         match self {
             // The kernel would make an object, without any permissions.
-            Self::No if key.0 == Key::PRIVATE.0 => Err(Errno::NOENT),
+            Self::No | Self::Granting(_) if key.0 == Key::PRIVATE.0 => Err(Errno::NOENT),
             Self::No => Ok(0),
+            Self::Granting(mode) => Ok((mode.bits() & 0o777) as c_int),
             Self::Open(mode) => Ok(abi::IPC_CREAT | (mode.bits() & 0o777) as c_int),
             Self::Exclusive(mode) => {
                 Ok(abi::IPC_CREAT | abi::IPC_EXCL | (mode.bits() & 0o777) as c_int)

@@ -139,7 +139,7 @@ impl Select {
 ///
 /// - `ACCESS`: the queue's permissions do not let the caller use it.
 /// - `EXIST`: [`Create::Exclusive`], and there is one.
-/// - `NOENT`: [`Create::No`], and there is none.
+/// - `NOENT`: [`Create::No`] or [`Create::Granting`], and there is none.
 /// - `NOSPC`: the namespace has `kernel.msgmni` queues already.
 /// - `NOMEM`: the kernel is out of memory.
 ///

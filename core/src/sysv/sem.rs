@@ -120,7 +120,7 @@ impl Op {
 ///   fewer than `count`.
 /// - `ACCESS`: the set's permissions do not let the caller use it.
 /// - `EXIST`: [`Create::Exclusive`], and there is one.
-/// - `NOENT`: [`Create::No`], and there is none.
+/// - `NOENT`: [`Create::No`] or [`Create::Granting`], and there is none.
 /// - `NOSPC`: the namespace has SEMMNI sets already, or would have more than SEMMNS semaphores.
 /// - `NOMEM`: the kernel is out of memory.
 ///

@@ -112,7 +112,7 @@ pub enum Pages {
 ///   fewer than `size`, or there are no huge pages of that size.
 /// - `ACCESS`: the segment's permissions do not let the caller use it.
 /// - `EXIST`: [`Create::Exclusive`], and there is one.
-/// - `NOENT`: [`Create::No`], and there is none.
+/// - `NOENT`: [`Create::No`] or [`Create::Granting`], and there is none.
 /// - `NOSPC`: the namespace has `kernel.shmmni` segments already, or would have more than
 ///   `kernel.shmall` pages.
 /// - `NOMEM`: not enough memory and swap space, or not enough huge pages are free.
@@ -295,6 +295,35 @@ impl Attachment {
         // reference to the bytes.
         unsafe { SharedBytes::from_raw(self.start, self.len, self.access) }
     }
+
+    /// Leaves the segment attached, until [`detach`] is called with its start.
+    #[inline]
+    pub const fn into_raw(self) -> NonNull<u8> {
+        let start = self.start;
+        core::mem::forget(self);
+        start
+    }
+}
+
+/// `int shmdt(const void *shmaddr)`: detaches what [`Attachment::into_raw`] gave up.
+///
+/// # Errors
+///
+/// - `INVAL`: no segment is attached there.
+///
+/// # Safety
+///
+/// The attachment is the caller's, and nothing uses its memory any more.
+///
+/// # References
+///
+/// - [shmop(2)](https://man7.org/linux/man-pages/man2/shmop.2.html)
+#[inline]
+#[doc(alias = "shmdt")]
+pub unsafe fn detach(start: NonNull<u8>) -> Result<(), Errno> {
+    // SAFETY: The caller's promise.
+    unsafe { call!(__NR_shmdt, start.as_ptr()) }?;
+    Ok(())
 }
 
 impl Drop for Attachment {
