@@ -50,7 +50,7 @@ pub use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque, Sock
 pub use rustix::net::{
     AddressFamily, Protocol, RecvFlags, ReturnFlags, SendFlags, Shutdown, SocketAddrAny,
     SocketFlags, SocketType, bind, connect, connect_unspec, getpeername, getsockname, listen, recv,
-    recvfrom, shutdown, socketpair as socketpair_with,
+    recvfrom, shutdown,
 };
 
 /// `int socket(int domain, int type, int protocol)` with `SOCK_CLOEXEC`: a new socket.
@@ -113,7 +113,27 @@ pub fn socketpair(
     kind: SocketType,
     protocol: Option<Protocol>,
 ) -> Result<(OwnedFd, OwnedFd), Errno> {
-    let kind = kind.as_raw() | SocketFlags::CLOEXEC.bits();
+    socketpair_with(domain, kind, SocketFlags::CLOEXEC, protocol)
+}
+
+/// `int socketpair(int domain, int type, int protocol, int sv[2])`: two sockets that are connected to
+/// each other, with the flags as they are.
+///
+/// # Errors
+///
+/// Those of [`socketpair`].
+///
+/// # References
+///
+/// - [socketpair(2)](https://man7.org/linux/man-pages/man2/socketpair.2.html)
+#[inline]
+pub fn socketpair_with(
+    domain: AddressFamily,
+    kind: SocketType,
+    flags: SocketFlags,
+    protocol: Option<Protocol>,
+) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let kind = kind.as_raw() | flags.bits();
     let protocol = protocol.map_or(0, |protocol| protocol.as_raw().get());
     let domain = u32::from(domain.as_raw());
     let mut fds = [0_u32; 2];

@@ -5,7 +5,7 @@
 //! - `robust-mutex hold NAME`: locks, and unlocks when standard input ends.
 //! - `robust-mutex unlink NAME`
 //!
-//! Who gets the mutex of an owner that was killed says so, and goes on.
+//! The mutex is in the format of the C library, so C programs can use it too. Who gets it from an owner that was killed says so, and goes on.
 
 #![no_std]
 #![no_main]
@@ -56,7 +56,7 @@ fn make(name: &CStr) -> Result<(), Failure> {
         shm::resize(object, LEN as u64)?;
         let region = map(object)?;
         // SAFETY: Only this user can write the object, with these programs.
-        let made = unsafe { Mutex::init(region.bytes(), Kind::Normal) };
+        let made = unsafe { Mutex::init_pthread(region.bytes(), Kind::Normal) };
         made.map_err(|_| linipc_core::Errno::INVAL)?;
         Ok(())
     })?;
