@@ -198,6 +198,10 @@ static void memory(void)
         line("memfd_create", "MFD_NOEXEC_SEAL", "seals %d", fcntl(quiet, F_GET_SEALS));
         close(quiet);
     }
+    int huge = OPEN(memfd_create, "MFD_HUGETLB", "name", MFD_HUGETLB);
+    if (huge >= 0)
+        close(huge);
+    CALL(memfd_create, "unknown size of huge page", "name", MFD_HUGETLB | 63u << MAP_HUGE_SHIFT);
     char name[301];
     memset(name, 'x', 300), name[300] = 0;
     CALL(memfd_create, "300 bytes", name, 0);

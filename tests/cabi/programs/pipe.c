@@ -1,6 +1,5 @@
 /* pipe(7), fifo(7), splice(2), tee(2), vmsplice(2). */
 #include "say.h"
-#include <sys/mount.h>
 #include <sys/uio.h>
 
 static void say_flags(const char *what, const int ends[2])
@@ -90,6 +89,7 @@ static void fifos(void)
     CALL(mkfifo, "name too long", name, 0600);
     memset(name, '/', sizeof name - 1);
     CALL(mkfifo, "path too long", name, 0600);
+    CALL(mkfifo, "on another file system", "/proc/fifo", 0600);
     MUST(mkdir("directory", 0700));
     int directory = MUST(open("directory", O_PATH | O_DIRECTORY | O_CLOEXEC)), file = MUST(open("/dev/null", O_RDONLY | O_CLOEXEC));
     CALL(mkfifoat, "directory", directory, "fifo", 0600);

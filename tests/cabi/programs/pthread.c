@@ -177,6 +177,11 @@ static void processes(pthread_mutex_t *mutex, const struct kind *kind)
         ERROR(pthread_mutex_timedlock, WITH("by the child, negative nanoseconds"), mutex, &negative);
         struct timespec soon = now_plus(CLOCK_REALTIME, 20);
         ERROR(pthread_mutex_timedlock, WITH("by the child, after a time"), mutex, &soon);
+        interrupt_with(count_signal, 0);
+        struct timespec after = now_plus(CLOCK_REALTIME, 3 * TICK);
+        ERROR(pthread_mutex_timedlock, WITH("by the child, with signals"), mutex, &after);
+        line("pthread_mutex_timedlock", WITH("by the child, with signals"), "waited %s", yes(is_past(CLOCK_REALTIME, &after)));
+        leave_alone();
         line("pthread_mutex_timedlock", WITH("by the child, after a time"), "waited %s", yes(is_past(CLOCK_REALTIME, &soon)));
         soon = now_plus(CLOCK_MONOTONIC, 20);
         if (ERROR(pthread_mutex_clocklock, WITH("by the child, after a time"), mutex, CLOCK_MONOTONIC, &soon) == ETIMEDOUT)
@@ -382,6 +387,9 @@ static void mutexes(void)
         pthread_mutexattr_setpshared(&attr, share);
         pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_PROTECT);
         pthread_mutexattr_setprioceiling(&attr, 10);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        ERROR(pthread_mutex_init, label("%s robust", name), shared, &attr);
+        pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_STALLED);
         ERROR(pthread_mutex_init, name, shared, &attr);
         ERROR(pthread_mutex_getprioceiling, name, shared, &ceiling);
         line("pthread_mutex_getprioceiling", name, "%d", ceiling);
@@ -499,6 +507,14 @@ static void read_write_locks(void)
                     soon = now_plus(CLOCK_MONOTONIC, 20);
                     ERROR(pthread_rwlock_clockrdlock, NAMED("by a child, after a time"), lock, CLOCK_MONOTONIC, &soon);
                     line("pthread_rwlock_clockrdlock", NAMED("by a child"), "waited %s", yes(is_past(CLOCK_MONOTONIC, &soon)));
+                    interrupt_with(count_signal, 0);
+                    soon = now_plus(CLOCK_REALTIME, 3 * TICK);
+                    ERROR(pthread_rwlock_timedrdlock, NAMED("by a child, with signals"), lock, &soon);
+                    line("pthread_rwlock_timedrdlock", NAMED("by a child, with signals"), "waited %s", yes(is_past(CLOCK_REALTIME, &soon)));
+                    soon = now_plus(CLOCK_REALTIME, 3 * TICK);
+                    ERROR(pthread_rwlock_timedwrlock, NAMED("by a child, with signals"), lock, &soon);
+                    line("pthread_rwlock_timedwrlock", NAMED("by a child, with signals"), "waited %s", yes(is_past(CLOCK_REALTIME, &soon)));
+                    leave_alone();
                     tell(&reader);
                     BLOCKED_ERROR(&reader, pthread_rwlock_rdlock, NAMED("waits for the writer"), lock);
                     tell(&reader);
@@ -615,6 +631,27 @@ static void until_waiting(struct meeting *meeting, int number)
     }
 }
 
+/* Two that let each other go on; `go` says whose turn it is. */
+static int take_turns(struct meeting *meeting, int mine)
+{
+    int error = 0;
+    for (int i = 0; i < 1000 && !error; i++) {
+        error = pthread_mutex_lock(&meeting->mutex);
+        while (!error && meeting->go != mine)
+            error = pthread_cond_wait(&meeting->cond, &meeting->mutex);
+        meeting->go = !mine;
+        meeting->arrived++;
+        pthread_cond_signal(&meeting->cond);
+        pthread_mutex_unlock(&meeting->mutex);
+    }
+    return error;
+}
+
+static void *second_turn(void *meeting)
+{
+    return (void *)(long)take_turns(meeting, 1);
+}
+
 /* A wait for what nobody does ends by its deadline, however often it is woken before. */
 #define IN_VAIN(function, what, ...) ({ \
     int vain_; \
@@ -695,6 +732,23 @@ static void conditions(void)
                 }
             }
             line("pthread_cond_wait", NAMED("all were woken"), "failed %d left %d", failed, meeting->go);
+
+            meeting->go = 0;
+            void *error = NULL;
+            if (share) {
+                struct child second = fork_child();
+                if (!second.pid)
+                    exit(take_turns(meeting, 1));
+                failed = take_turns(meeting, 0);
+                finish(&second);
+            } else {
+                pthread_t second;
+                if (pthread_create(&second, NULL, second_turn, meeting))
+                    exit(1);
+                failed = take_turns(meeting, 0);
+                pthread_join(second, &error);
+            }
+            line("pthread_cond_wait", NAMED("in turns"), "%d failed %d %d", meeting->arrived, failed, error != NULL);
             ERROR(pthread_cond_destroy, name, cond);
         }
 
@@ -793,6 +847,23 @@ static void barriers(void)
                 pthread_join(thread[i], NULL);
         }
         line("pthread_barrier_wait", NAMED("for three"), "serial %d", meeting->serial);
+
+        if (share) {
+            ERROR(pthread_barrier_init, NAMED("for two"), barrier, &attr, 2);
+            struct child waiter = fork_child();
+            if (!waiter.pid) {
+                interrupt_with(count_signal, 0);
+                int result = pthread_barrier_wait(barrier);
+                leave_alone();
+                exit(result && result != PTHREAD_BARRIER_SERIAL_THREAD ? 1 : signals < 2);
+            }
+            pause_for(4 * TICK);
+            int result = pthread_barrier_wait(barrier);
+            line("pthread_barrier_wait", NAMED("the other had signals"), "%s",
+                 result && result != PTHREAD_BARRIER_SERIAL_THREAD ? error_name(result) : "let go");
+            finish(&waiter);
+            ERROR(pthread_barrier_destroy, NAMED("for two"), barrier);
+        }
     }
     ERROR(pthread_barrier_init, "without attributes", barrier, NULL, 1);
     ERROR(pthread_barrier_destroy, "without attributes", barrier);

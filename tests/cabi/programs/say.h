@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -235,7 +236,7 @@ static void interrupt_with(void (*handler)(int), int flags)
     /* All processes of a user share a number of signals that may wait. */
     while (timer_create(CLOCK_MONOTONIC, &event, &ticks) == -1) {
         if (errno != EAGAIN)
-            MUST(-1);
+            MUST(-1); /* Says so. */
         pause_for(TICK);
     }
     struct itimerspec every = { { 0, TICK * 1000000 }, { 0, TICK * 1000000 } };
@@ -277,6 +278,23 @@ static int become_nobody(void)
         return 0;
     }
     return 1;
+}
+
+/* For a child: a file system of its own for POSIX objects, with a limit. */
+__attribute__((unused))
+static int own_shm(const char *limit)
+{
+    if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || mount("tmpfs", "/dev/shm", "tmpfs", 0, limit)) {
+        line("own_shm", limit, "skipped: %s", error_name(errno));
+        return 0;
+    }
+    return 1;
+}
+
+__attribute__((unused))
+static void make_shm_read_only(void)
+{
+    MUST(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
 }
 
 __attribute__((unused))

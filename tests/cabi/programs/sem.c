@@ -114,6 +114,26 @@ static void names(void)
     }
     finish(&poor);
 
+    static const char *const limits[] = { "nr_inodes=1", "nr_blocks=1" };
+    for (int i = 0; i < 2; i++) {
+        struct child full = fork_child();
+        if (!full.pid) {
+            if (own_shm(limits[i])) {
+                sem_t *one = ADDRESS(sem_open, i ? "room for one" : "no room for any", "/one", O_CREAT, 0600, 1);
+                if (one != SEM_FAILED)
+                    CALL(sem_close, "room for one", one);
+                ADDRESS(sem_open, "no room", "/two", O_CREAT, 0600, 1);
+                CALL(sem_unlink, "no room", "/two");
+                make_shm_read_only();
+                ADDRESS(sem_open, "read only, O_CREAT", "/three", O_CREAT, 0600, 1);
+                ADDRESS(sem_open, "read only", "/one", 0);
+                CALL(sem_unlink, "read only", "/one");
+            }
+            exit(0);
+        }
+        finish(&full);
+    }
+
     CALL(sem_unlink, "", "/masked");
     CALL(sem_unlink, "again", "/masked");
     CALL(sem_unlink, "without a slash", "large");

@@ -89,6 +89,22 @@ int main(void)
     }
     finish(&poor);
 
+    struct child full = fork_child();
+    if (!full.pid) {
+        if (own_shm("nr_inodes=2")) {
+            close(OPEN(shm_open, "room for one", "/one", O_CREAT | O_RDWR, 0600));
+            CALL(shm_open, "no room", "/two", O_CREAT | O_RDWR, 0600);
+            close(OPEN(shm_open, "no room, existing", "/one", O_CREAT | O_RDWR, 0600));
+            make_shm_read_only();
+            CALL(shm_open, "read only, O_CREAT", "/two", O_CREAT | O_RDWR, 0600);
+            CALL(shm_open, "read only, O_RDWR", "/one", O_RDWR, 0600);
+            OPEN(shm_open, "read only, O_RDONLY", "/one", O_RDONLY, 0600);
+            CALL(shm_unlink, "read only", "/one");
+        }
+        exit(0);
+    }
+    finish(&full);
+
     CALL(shm_unlink, "", "/closed");
     CALL(shm_unlink, "again", "/closed");
     CALL(shm_unlink, "without a slash", "open");

@@ -168,6 +168,21 @@ static void names(void)
     }
     finish(&nobody);
     rmdir("closed"), unlink("loop");
+    struct child reader = fork_child();
+    if (!reader.pid) {
+        if (own_shm("nr_inodes=3")) {
+            MUST(mkdir("/dev/shm/a", 0700));
+            int first = MUST(socket(AF_UNIX, SOCK_STREAM, 0)), second = MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+            name = PATH("/dev/shm/a/one");
+            CALL(bind, "room for one", first, ADDRESS_OF(name));
+            name = PATH("/dev/shm/a/two");
+            CALL(bind, "no room", second, ADDRESS_OF(name));
+            make_shm_read_only();
+            CALL(bind, "read only", second, ADDRESS_OF(name));
+        }
+        exit(0);
+    }
+    finish(&reader);
     CALL(bind, "abstract", other, (struct sockaddr *)&(struct sockaddr_un){ .sun_family = AF_UNIX, .sun_path = "\0abstract" }, 2 + 9);
     SAY_NAME(getsockname, "abstract", other);
     int taken = MUST(socket(AF_UNIX, SOCK_STREAM, 0));

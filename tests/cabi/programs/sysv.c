@@ -175,10 +175,16 @@ static void memory(void)
             CALL(shmctl, "IPC_SET of another's", id, IPC_SET, &status);
             CALL(shmctl, "IPC_RMID of another's", id, IPC_RMID, NULL);
             CALL(shmctl, "SHM_LOCK of another's", id, SHM_LOCK, NULL);
-            struct { unsigned long now, most; } none = { 0, 0 };
+            struct { unsigned long now, most; } none = { 0, 4096 };
             MUST(syscall(SYS_prlimit64, 0, 8 /* RLIMIT_MEMLOCK */, &none, NULL));
             int own = OPEN(shmget, "own", IPC_PRIVATE, 4096, 0600);
             CALL(shmctl, "SHM_LOCK without a limit", own, SHM_LOCK, NULL);
+            none.now = 4096;
+            MUST(syscall(SYS_prlimit64, 0, 8, &none, NULL));
+            int longer = OPEN(shmget, "own, longer", IPC_PRIVATE, 3 * 4096, 0600);
+            CALL(shmctl, "SHM_LOCK above the limit", longer, SHM_LOCK, NULL);
+            ADDRESS(shmat, "SHM_EXEC without permission", longer, NULL, SHM_EXEC);
+            CALL(shmctl, "IPC_RMID of its own", longer, IPC_RMID, NULL);
             CALL(shmctl, "IPC_RMID of its own", own, IPC_RMID, NULL);
             CALL(shmget, "SHM_HUGETLB without privilege", IPC_PRIVATE, 4 << 20, SHM_HUGETLB | 0600);
         }
