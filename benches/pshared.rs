@@ -228,7 +228,8 @@ contestants! {
     "limit: two exchanges": Cheapest<2>,
     "glibc-mutex": c::Mutex<false>,
     "glibc-robust": c::Mutex<true>,
-    "mutex": ours::Mutex,
+    "mutex": ours::Mutex<false>,
+    "mutex-pthread": ours::Mutex<true>,
     "spin": ours::Spin,
     "glibc-sem": c::Semaphore,
     "semaphore": ours::Semaphore,
@@ -246,7 +247,8 @@ const ROWS: [Row; 4] = [
             .add("limit: cheapest", hammering::<Cheapest<1>>(count))
             .add("glibc-mutex", hammering::<c::Mutex<false>>(count))
             .add("glibc-robust", hammering::<c::Mutex<true>>(count))
-            .add("mutex", hammering::<ours::Mutex>(count))
+            .add("mutex", hammering::<ours::Mutex<false>>(count))
+            .add("mutex-pthread", hammering::<ours::Mutex<true>>(count))
             .add("spin", hammering::<ours::Spin>(count))
             .add("glibc-sem", hammering::<c::Semaphore>(count))
             .add("semaphore", hammering::<ours::Semaphore>(count))
@@ -258,7 +260,8 @@ const ROWS: [Row; 4] = [
             .add("limit: cheapest", strict_turns::<Cheapest<1>>(count))
             .add("glibc-mutex", strict_turns::<c::Mutex<false>>(count))
             .add("glibc-robust", strict_turns::<c::Mutex<true>>(count))
-            .add("mutex", strict_turns::<ours::Mutex>(count))
+            .add("mutex", strict_turns::<ours::Mutex<false>>(count))
+            .add("mutex-pthread", strict_turns::<ours::Mutex<true>>(count))
             .add("spin", strict_turns::<ours::Spin>(count))
             .add("glibc-sem", strict_turns::<c::Semaphore>(count))
             .add("semaphore", strict_turns::<ours::Semaphore>(count))
@@ -269,7 +272,8 @@ const ROWS: [Row; 4] = [
         Contest::new("from an unlock to a sleeper's lock", NS)
             .add("limit: futex", to_a_sleeper::<c::BareFutex>(count))
             .add("glibc-robust", to_a_sleeper::<c::Mutex<true>>(count))
-            .add("mutex", to_a_sleeper::<ours::Mutex>(count))
+            .add("mutex", to_a_sleeper::<ours::Mutex<false>>(count))
+            .add("mutex-pthread", to_a_sleeper::<ours::Mutex<true>>(count))
             .add("semaphore", to_a_sleeper::<ours::Semaphore>(count))
             .run(settings);
     }),

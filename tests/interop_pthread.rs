@@ -61,11 +61,11 @@ impl Ours {
                     // SAFETY: Only the processes of the test have the memory.
                     true => unsafe { Mutex::init_inheriting(bytes, kind) }.unwrap(),
                     // SAFETY: As above.
-                    false => unsafe { Mutex::init(bytes, kind) }.unwrap(),
+                    false => unsafe { Mutex::init_pthread(bytes, kind) }.unwrap(),
                 })
             }
             Self::Split(split) if inherits => Lock::Split(split.init_inheriting(kind)),
-            Self::Split(split) => Lock::Split(split.init(kind)),
+            Self::Split(split) => Lock::Split(split.init_pthread(kind)),
         }
     }
 
@@ -298,6 +298,26 @@ fn what_is_not_robust_or_adaptive_is_refused() {
     });
 }
 
+/// C does not take a mutex of our own protocol for one of its own.
+#[test]
+#[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
+fn ours_alone_is_refused_by_c() {
+    isolated!(|| {
+        let program = native_c();
+        let object = object();
+        let region = Region::shared(&object, 0, 4096, Access::READ | Access::WRITE).unwrap();
+        let bytes = region.bytes().slice(64, 40).unwrap();
+        for kind in [Kind::Normal, Kind::Recursive, Kind::ErrorCheck] {
+            // SAFETY: Only the processes of the test have the memory.
+            let mutex = unsafe { Mutex::init(bytes, kind) }.unwrap();
+            assert_eq!(c(program.path(), &["try", PLACES[0]]), "EINVAL");
+            assert_eq!(c(program.path(), &["leave", PLACES[0]]), "EINVAL");
+            assert_eq!(c(program.path(), &["ceiling", PLACES[0]]), "EINVAL EINVAL");
+            drop(mutex.lock(me()).unwrap());
+        }
+    });
+}
+
 /// Those of which nobody learns that the owner died.
 #[test]
 #[cfg_attr(not(has_gcc), ignore = "gcc is missing")]
@@ -394,7 +414,10 @@ fn the_owned_mutex_is_one_for_c() {
             let mut named = OpenOptions::new();
             let named = named.create_new(true).unlink_on_drop(true);
             let mut options = MutexOptions::new();
-            let mutex = options.kind(kind).open_named("/mutex", 5_u64, named);
+            let mutex = options
+                .pthread(true)
+                .kind(kind)
+                .open_named("/mutex", 5_u64, named);
             let mutex = mutex.unwrap();
             let guard = mutex.lock().unwrap();
             assert_eq!(c(program, &["try", place]), "EBUSY");

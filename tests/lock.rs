@@ -214,7 +214,9 @@ fn a_description_knows_its_own_locks() {
         let range = Range::new(10, 10);
         lock::acquire(&file, Owner::Description, range, Kind::Exclusive).unwrap();
         let held = match lock::held(&file, Range::ALL) {
-            Err(Errno::INVAL) => return println!("skipped: the kernel does not tell (Linux 6.6 does)"),
+            Err(Errno::INVAL) => {
+                return println!("skipped: the kernel does not tell (Linux 6.6 does)");
+            }
             held => held.unwrap(),
         };
         let expected = Holder {

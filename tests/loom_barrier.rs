@@ -3,29 +3,22 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_barrier`
 #![cfg(loom)]
 
-// Not loom's, which cannot be dropped while a model fails.
+#[path = "support/models.rs"]
+mod models;
+
 use std::sync::Arc;
 
 use linipc_core::pshared::Error;
 use linipc_core::pshared::barrier::{Barrier, Party};
-use linipc_core::sync::{Fault, Process, with};
-use loom::cell::UnsafeCell;
+use linipc_core::sync::{Fault, Process, passed, with};
 use loom::thread;
+use models::{ALL, Guarded, SOME, spawn};
 
-/// How often a thread is interrupted where it need not be, in models that are too large for all.
-const SOME: Option<usize> = Some(2);
-const ALL: Option<usize> = None;
-
-/// What each party does before it waits: who looks at it before all are there fails the model.
+/// What each party does before it waits, at which nobody may look before all are there.
 struct Shared {
     barrier: Barrier,
-    done: [UnsafeCell<u32>; 3],
+    done: [Guarded; 3],
 }
-
-// SAFETY: The model finds out.
-unsafe impl Send for Shared {}
-// SAFETY: As for `Send`.
-unsafe impl Sync for Shared {}
 
 impl Shared {
     fn join(&self, process: u32) -> Party<'_> {
@@ -33,13 +26,11 @@ impl Shared {
     }
 
     fn work(&self, party: usize) {
-        // SAFETY: The model fails if another one is there.
-        self.done[party].with_mut(|done| unsafe { *done += 1 });
+        self.done[party].add();
     }
 
     fn done(&self, party: usize) -> u32 {
-        // SAFETY: As in `work`.
-        self.done[party].with(|done| unsafe { *done })
+        self.done[party].value()
     }
 }
 
@@ -48,23 +39,11 @@ fn model(
     preemptions: Option<usize>,
     body: impl Fn(Arc<Shared>) + Sync + Send + 'static,
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.max_branches = 10_000;
-    builder.check(move || {
-        body(Arc::new(Shared {
-            barrier: Barrier::new(parties),
-            done: [(); 3].map(|()| UnsafeCell::new(0)),
-        }));
-    });
-}
-
-fn spawn<T: 'static>(
-    shared: &Arc<Shared>,
-    body: impl Fn(&Shared) -> T + 'static,
-) -> thread::JoinHandle<T> {
-    let shared = shared.clone();
-    thread::spawn(move || body(&shared))
+    let new = move || Shared {
+        barrier: Barrier::new(parties),
+        done: Default::default(),
+    };
+    models::model(preemptions, new, body);
 }
 
 fn two_wait() {
@@ -193,5 +172,31 @@ fn a_successor_is_not_counted_beside_the_dead_one() {
         until_complete(&mut party);
         third.join().unwrap();
         successor.join().unwrap();
+    });
+}
+
+#[test]
+fn who_comes_too_early_is_not_counted_and_loses_nothing_of_others() {
+    model(3, Some(1), |shared| {
+        let others = [0, 1].map(|at| {
+            spawn(&shared, move |shared| {
+                let mut party = shared.join(1 + at as u32);
+                shared.work(at);
+                if at == 1 && party.wait_deadline(passed()) == Err(Error::TimedOut) {
+                    // This one was there, and is there again.
+                    party.wait().unwrap();
+                } else if at == 0 {
+                    party.wait().unwrap();
+                }
+                assert_eq!([0, 1, 2].map(|at| shared.done(at)), [1; 3]);
+            })
+        });
+        let mut party = shared.join(3);
+        shared.work(2);
+        party.wait().unwrap();
+        assert_eq!([0, 1, 2].map(|at| shared.done(at)), [1; 3]);
+        for other in others {
+            other.join().unwrap();
+        }
     });
 }

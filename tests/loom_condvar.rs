@@ -3,31 +3,23 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_condvar`
 #![cfg(loom)]
 
+#[path = "support/models.rs"]
+mod models;
+
 use std::mem::forget;
-// Not loom's, which cannot be dropped while a model fails.
 use std::sync::Arc;
 
 use linipc_core::pshared::condvar::Condvar;
 use linipc_core::pshared::mutex::{Guard, Kind, LockError, Mutex};
 use linipc_core::sync::{Fault, Thread, kill_owner, with};
-use loom::cell::UnsafeCell;
-use loom::thread;
-
-/// How often a thread is interrupted where it need not be, in models that are too large for all.
-const SOME: Option<usize> = Some(2);
-const ALL: Option<usize> = None;
+use models::{ALL, Guarded, SOME, join, spawn};
 
 /// A number of items, and who waits for one.
 struct Shared {
     mutex: Mutex,
     changed: Condvar,
-    items: UnsafeCell<u32>,
+    items: Guarded,
 }
-
-// SAFETY: The model finds out.
-unsafe impl Send for Shared {}
-// SAFETY: As for `Send`.
-unsafe impl Sync for Shared {}
 
 impl Shared {
     fn lock(&self, thread: u32) -> Guard<'_> {
@@ -35,14 +27,12 @@ impl Shared {
     }
 
     fn add(&self, items: u32) {
-        // SAFETY: The model fails if another one is there.
-        self.items.with_mut(|all| unsafe { *all += items });
+        self.items.change(|all| *all += items);
     }
 
     /// Takes an item, if there is one.
     fn take(&self) -> bool {
-        // SAFETY: As in `add`.
-        self.items.with_mut(|items| unsafe {
+        self.items.change(|items| {
             let taken = *items > 0;
             *items -= u32::from(taken);
             taken
@@ -68,28 +58,18 @@ fn healthy<'a>(locked: Result<Guard<'a>, LockError<'a>>) -> Guard<'a> {
 }
 
 fn model(preemptions: Option<usize>, body: impl Fn(Arc<Shared>) + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.max_branches = 10_000;
-    builder.check(move || {
-        body(Arc::new(Shared {
+    let new = move || Shared {
+        mutex: match preemptions {
+            // The protocol with fewer steps.
             // SAFETY: All threads of the model only lock.
-            mutex: unsafe { Mutex::new(Kind::Normal) },
-            changed: Condvar::new(),
-            items: UnsafeCell::new(0),
-        }));
-    });
-}
-
-fn spawn(shared: &Arc<Shared>, body: impl Fn(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = shared.clone();
-    thread::spawn(move || body(&shared))
-}
-
-fn join(others: impl IntoIterator<Item = thread::JoinHandle<()>>) {
-    for other in others {
-        other.join().unwrap();
-    }
+            ALL => unsafe { Mutex::pthread(Kind::Normal) },
+            // SAFETY: As above.
+            _ => unsafe { Mutex::new(Kind::Normal) },
+        },
+        changed: Condvar::new(),
+        items: Guarded::default(),
+    };
+    models::model(preemptions, new, body);
 }
 
 fn a_sleeper_is_woken() {

@@ -3,40 +3,31 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_event`
 #![cfg(loom)]
 
-// Not loom's, which cannot be dropped while a model fails.
+#[path = "support/models.rs"]
+mod models;
+
 use std::sync::Arc;
 
 use linipc_core::pshared::Error;
 use linipc_core::pshared::event::{Event, Reset};
 use linipc_core::sync::{Fault, with};
-use loom::cell::UnsafeCell;
 use loom::thread;
+use models::{ALL, Guarded, SOME, join, spawn};
 
-/// How often a thread is interrupted where it need not be, in models that are too large for all.
-const SOME: Option<usize> = Some(2);
-const ALL: Option<usize> = None;
-
-/// What an event tells of: who touches it at the same time as another one fails the model.
+/// An event, and what it tells of.
 struct Shared {
     event: Event,
-    told: UnsafeCell<u32>,
+    told: Guarded,
 }
-
-// SAFETY: The model finds out.
-unsafe impl Send for Shared {}
-// SAFETY: As for `Send`.
-unsafe impl Sync for Shared {}
 
 impl Shared {
     fn tell(&self) {
-        // SAFETY: The model fails if another one is there.
-        self.told.with_mut(|told| unsafe { *told += 1 });
+        self.told.add();
         self.event.set();
     }
 
     fn told(&self) -> u32 {
-        // SAFETY: As in `tell`.
-        self.told.with(|told| unsafe { *told })
+        self.told.value()
     }
 
     fn wait(&self) {
@@ -49,20 +40,11 @@ fn model(
     preemptions: Option<usize>,
     body: impl Fn(Arc<Shared>) + Sync + Send + 'static,
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.max_branches = 10_000;
-    builder.check(move || {
-        body(Arc::new(Shared {
-            event: Event::new(reset),
-            told: UnsafeCell::new(0),
-        }));
-    });
-}
-
-fn spawn(shared: &Arc<Shared>, body: impl Fn(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = shared.clone();
-    thread::spawn(move || body(&shared))
+    let new = move || Shared {
+        event: Event::new(reset),
+        told: Guarded::default(),
+    };
+    models::model(preemptions, new, body);
 }
 
 fn a_sleeper_is_woken(reset: Reset) {
@@ -103,9 +85,10 @@ fn all_ways_to_see_it_see_what_was_done_before() {
         ] {
             model(reset, ALL, move |shared| {
                 let telling = spawn(&shared, Shared::tell);
-                if look(&shared.event) {
-                    assert_eq!(shared.told(), 1);
+                while !look(&shared.event) {
+                    thread::yield_now();
                 }
+                assert_eq!(shared.told(), 1);
                 telling.join().unwrap();
             });
         }
@@ -141,9 +124,7 @@ fn each_set_of_an_automatic_one_ends_one_wait() {
             thread::yield_now();
         }
         shared.event.set();
-        for other in waiting {
-            other.join().unwrap();
-        }
+        join(waiting);
         assert!(!shared.event.is_set());
     });
 }
@@ -158,9 +139,7 @@ fn one_goes_on_and_lets_the_next_one_go_on() {
             })
         });
         shared.event.set();
-        for other in waiting {
-            other.join().unwrap();
-        }
+        join(waiting);
         assert_eq!(shared.told(), 2);
         assert!(shared.event.reset());
     });
@@ -176,9 +155,7 @@ fn a_set_by_hand_ends_all_waits() {
             })
         });
         shared.tell();
-        for other in waiting {
-            other.join().unwrap();
-        }
+        join(waiting);
         assert!(shared.event.is_set());
     });
 }
@@ -200,21 +177,14 @@ fn a_reset_right_behind_the_set_holds_nobody_back() {
 }
 
 #[test]
-fn who_tries_or_asks_sees_what_was_done_before_the_set() {
-    for reset in [Reset::Auto, Reset::Manual] {
-        model(reset, ALL, |shared| {
-            let telling = spawn(&shared, Shared::tell);
-            if shared.event.is_set() {
-                assert_eq!(shared.told(), 1);
-            }
-            telling.join().unwrap();
-        });
-        model(reset, ALL, |shared| {
-            let telling = spawn(&shared, Shared::tell);
-            if shared.event.try_wait().is_ok() {
-                assert_eq!(shared.told(), 1);
-            }
-            telling.join().unwrap();
-        });
-    }
+fn who_sleeps_goes_on_also_if_it_is_reset_before_it_looks() {
+    model(Reset::Manual, SOME, |shared| {
+        let waiting = spawn(&shared, Shared::wait);
+        while !shared.event.is_waited_for() {
+            thread::yield_now();
+        }
+        shared.event.set();
+        assert!(shared.event.reset());
+        join([waiting]);
+    });
 }

@@ -3,40 +3,30 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_once`
 #![cfg(loom)]
 
+#[path = "support/models.rs"]
+mod models;
+
 use std::mem::forget;
-// Not loom's, which cannot be dropped while a model fails.
 use std::sync::Arc;
 
 use linipc_core::pshared::Error;
 use linipc_core::pshared::once::{Begin, Once};
 use linipc_core::sync::{Fault, Process, with};
-use loom::cell::UnsafeCell;
-use loom::thread;
+use models::{ALL, Guarded, SOME, spawn};
 
-/// How often a thread is interrupted where it need not be, in models that are too large for all.
-const SOME: Option<usize> = Some(2);
-const ALL: Option<usize> = None;
-
-/// What is made once: who touches it at the same time as another one fails the model.
+/// What is made once.
 struct Shared {
     once: Once,
-    made: UnsafeCell<u32>,
+    made: Guarded,
 }
-
-// SAFETY: The model finds out.
-unsafe impl Send for Shared {}
-// SAFETY: As for `Send`.
-unsafe impl Sync for Shared {}
 
 impl Shared {
     fn make(&self) {
-        // SAFETY: The model fails if another one is there.
-        self.made.with_mut(|made| unsafe { *made += 1 });
+        self.made.add();
     }
 
     fn made(&self) -> u32 {
-        // SAFETY: As in `make`.
-        self.made.with(|made| unsafe { *made })
+        self.made.value()
     }
 
     /// Makes it, or finds it made; whether one died before, if it made it.
@@ -67,23 +57,11 @@ impl Shared {
 }
 
 fn model(preemptions: Option<usize>, body: impl Fn(Arc<Shared>) + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.max_branches = 10_000;
-    builder.check(move || {
-        body(Arc::new(Shared {
-            once: Once::new(),
-            made: UnsafeCell::new(0),
-        }));
-    });
-}
-
-fn spawn<T: 'static>(
-    shared: &Arc<Shared>,
-    body: impl Fn(&Shared) -> T + 'static,
-) -> thread::JoinHandle<T> {
-    let shared = shared.clone();
-    thread::spawn(move || body(&shared))
+    let new = || Shared {
+        once: Once::new(),
+        made: Guarded::default(),
+    };
+    models::model(preemptions, new, body);
 }
 
 fn two_come() {

@@ -3,39 +3,29 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_semaphore`
 #![cfg(loom)]
 
-// Not loom's, which cannot be dropped while a model fails.
+#[path = "support/models.rs"]
+mod models;
+
 use std::sync::Arc;
 
 use linipc_core::pshared::Error;
 use linipc_core::pshared::semaphore::Semaphore;
 use linipc_core::sync::{Fault, with};
-use loom::cell::UnsafeCell;
-use loom::thread;
+use models::{ALL, Guarded, SOME, join, spawn};
 
-/// How often a thread is interrupted where it need not be, in models that are too large for all.
-const SOME: Option<usize> = Some(2);
-const ALL: Option<usize> = None;
-
-/// What a unit stands for: who touches it at the same time as another one fails the model.
+/// A semaphore, and what a unit stands for.
 struct Shared {
     semaphore: Semaphore,
-    guarded: UnsafeCell<u32>,
+    guarded: Guarded,
 }
-
-// SAFETY: The model finds out.
-unsafe impl Send for Shared {}
-// SAFETY: As for `Send`.
-unsafe impl Sync for Shared {}
 
 impl Shared {
     fn add(&self) {
-        // SAFETY: The model fails if another one is there.
-        self.guarded.with_mut(|guarded| unsafe { *guarded += 1 });
+        self.guarded.add();
     }
 
     fn value(&self) -> u32 {
-        // SAFETY: As in `add`.
-        self.guarded.with(|guarded| unsafe { *guarded })
+        self.guarded.value()
     }
 
     fn wait_and_add(&self) {
@@ -51,20 +41,11 @@ fn model(
     preemptions: Option<usize>,
     body: impl Fn(Arc<Shared>) + Sync + Send + 'static,
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.max_branches = 10_000;
-    builder.check(move || {
-        body(Arc::new(Shared {
-            semaphore: Semaphore::new(units),
-            guarded: UnsafeCell::new(0),
-        }));
-    });
-}
-
-fn spawn(shared: &Arc<Shared>, body: impl Fn(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = shared.clone();
-    thread::spawn(move || body(&shared))
+    let new = move || Shared {
+        semaphore: Semaphore::new(units),
+        guarded: Guarded::default(),
+    };
+    models::model(preemptions, new, body);
 }
 
 #[test]
@@ -72,9 +53,7 @@ fn one_unit_excludes() {
     model(1, SOME, |shared| {
         let others = [(); 2].map(|()| spawn(&shared, Shared::wait_and_add));
         shared.wait_and_add();
-        for other in others {
-            other.join().unwrap();
-        }
+        join(others);
         assert_eq!((shared.value(), shared.semaphore.value()), (3, 1));
     });
 }
@@ -133,9 +112,7 @@ fn two_posts_wake_two() {
         let waiting = [(); 2].map(|()| spawn(&shared, |shared| shared.semaphore.wait().unwrap()));
         let posting = spawn(&shared, |shared| shared.semaphore.post().unwrap());
         shared.semaphore.post().unwrap();
-        for other in waiting {
-            other.join().unwrap();
-        }
+        join(waiting);
         posting.join().unwrap();
         assert_eq!(shared.semaphore.value(), 0);
     });
@@ -146,9 +123,7 @@ fn one_post_of_two_units_wakes_two() {
     model(0, SOME, |shared| {
         let waiting = [(); 2].map(|()| spawn(&shared, |shared| shared.semaphore.wait().unwrap()));
         shared.semaphore.post_many(2).unwrap();
-        for other in waiting {
-            other.join().unwrap();
-        }
+        join(waiting);
         assert_eq!(shared.semaphore.value(), 0);
     });
 }
@@ -158,9 +133,7 @@ fn a_unit_goes_from_one_to_the_next() {
     model(0, SOME, |shared| {
         let waiting = [(); 2].map(|()| spawn(&shared, Shared::wait_and_add));
         shared.semaphore.post().unwrap();
-        for other in waiting {
-            other.join().unwrap();
-        }
+        join(waiting);
         assert_eq!((shared.value(), shared.semaphore.value()), (2, 1));
     });
 }
@@ -175,9 +148,7 @@ fn a_unit_that_is_snatched_leaves_nobody_asleep() {
             .semaphore
             .post_many(if snatched { 2 } else { 1 })
             .unwrap();
-        for other in waiting {
-            other.join().unwrap();
-        }
+        join(waiting);
         assert_eq!(shared.semaphore.value(), 0);
     });
 }
@@ -185,10 +156,9 @@ fn a_unit_that_is_snatched_leaves_nobody_asleep() {
 #[test]
 fn who_takes_one_of_several_units_sees_what_was_done_before() {
     model(0, ALL, |shared| {
-        let other = shared.clone();
-        let posting = thread::spawn(move || {
-            other.add();
-            other.semaphore.post_many(2).unwrap();
+        let posting = spawn(&shared, |shared| {
+            shared.add();
+            shared.semaphore.post_many(2).unwrap();
         });
         shared.semaphore.wait().unwrap();
         assert_eq!(shared.value(), 1);

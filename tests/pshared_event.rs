@@ -1,40 +1,28 @@
 //! Events between processes.
 
+#[path = "support/locks.rs"]
+mod locks;
 mod support;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use linipc_core::futex::{Clock, Deadline};
-use linipc_core::map::{Access, Region};
+use linipc_core::map::Region;
 use linipc_core::pshared::event::{Event, Reset};
 use linipc_core::pshared::{AttachError, Error};
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer, until_asleep};
-
-fn memory() -> Region {
-    Region::anonymous(4096, Access::READ | Access::WRITE).unwrap()
-}
+use locks::{
+    behind, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
+    scribbled, sleeper, soon, word,
+};
+use support::{Peer, catch_signals, caught, eventually, interrupt, peer};
 
 fn make(memory: &Region, reset: Reset) -> &Event {
     Event::init(memory.bytes(), reset).unwrap()
 }
 
-fn word(memory: &Region, at: usize) -> &AtomicU32 {
-    memory.bytes().atomic_u32(at).unwrap()
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Clock::Monotonic, Duration::from_millis(20))
-}
-
-fn late() -> Deadline {
-    Deadline::after(Clock::Monotonic, support::PATIENCE)
-}
-
-fn sleeper(event: &Event) -> Peer {
-    let sleeper = peer(|| event.wait_deadline(late()).unwrap());
-    until_asleep(sleeper.pid());
-    sleeper
+fn waiting(event: &Event) -> Peer {
+    sleeper(|| event.wait_deadline(patiently()).unwrap())
 }
 
 #[test]
@@ -72,7 +60,7 @@ fn an_automatic_one_wakes_one() {
     isolated!(|| {
         let memory = memory();
         let event = make(&memory, Reset::Auto);
-        let sleepers = [(); 3].map(|()| sleeper(event));
+        let sleepers = [(); 3].map(|()| waiting(event));
         for _ in &sleepers {
             event.set();
             eventually("one takes it", || !event.is_set());
@@ -88,7 +76,7 @@ fn one_that_is_reset_by_hand_wakes_all() {
         let memory = memory();
         let event = make(&memory, Reset::Manual);
         for _ in 0..20 {
-            let sleepers = [(); 3].map(|()| sleeper(event));
+            let sleepers = [(); 3].map(|()| waiting(event));
             event.set();
             // Those who slept go on even so.
             event.reset();
@@ -104,13 +92,11 @@ fn a_signal_does_not_end_the_wait() {
         let event = make(&memory, Reset::Auto);
         let sleeper = peer(|| {
             catch_signals();
-            word(&memory, 64).store(1, Ordering::Relaxed);
+            word(&memory, 64).store(1, Relaxed);
             event.wait().unwrap();
             assert_eq!(caught(), 1);
         });
-        eventually("it catches", || {
-            word(&memory, 64).load(Ordering::Relaxed) == 1
-        });
+        eventually("it catches", || word(&memory, 64).load(Relaxed) == 1);
         interrupt(&sleeper);
         event.set();
         sleeper.join();
@@ -133,7 +119,7 @@ fn memory_must_be_one() {
             Event::init(bytes.slice(2, 16).unwrap(), Reset::Auto),
             Err(AttachError::Unaligned { align: 4 })
         ));
-        word(&memory, 0).fetch_add(1, Ordering::Relaxed);
+        word(&memory, 0).fetch_add(1, Relaxed);
         assert!(matches!(
             Event::attach(bytes),
             Err(AttachError::Version {
@@ -145,28 +131,159 @@ fn memory_must_be_one() {
 }
 
 #[test]
-fn killed_waiters_hold_nobody_up() {
+fn killed_at_any_moment_they_hold_nobody_up() {
+    const LOCKS: usize = 10;
     const ROUNDS: usize = 300;
     isolated!(|| {
         let memory = memory();
-        let event = make(&memory, Reset::Auto);
-        let start = || {
-            peer(|| {
-                loop {
+        // Every other one is reset by hand.
+        let events: [_; LOCKS] = std::array::from_fn(|i| {
+            let bytes = memory.bytes().slice(64 * i, 64).unwrap();
+            let reset = [Reset::Auto, Reset::Manual][i % 2];
+            let event = Event::init(bytes, reset).unwrap();
+            (event, reset, word(&memory, 64 * i + 32))
+        });
+        killed_at_random::<3>(
+            LOCKS,
+            ROUNDS,
+            |lock, seed| {
+                let (event, reset, ended) = events[lock];
+                for turn in seed.. {
                     event.wait().unwrap();
+                    ended.fetch_add(1, Relaxed);
+                    if reset == Reset::Manual {
+                        event.reset();
+                    } else if turn % 4 == 0 {
+                        // This one tells another one.
+                        event.set();
+                    }
                 }
-            })
-        };
-        let mut peers = [(); 3].map(|()| start());
-        for round in 0..ROUNDS {
+            },
+            |_| events.iter().for_each(|(event, ..)| event.set()),
+            |_| {
+                for (event, ..) in events {
+                    eventually("one of the others takes it", || !event.is_set());
+                }
+            },
+        );
+        for (event, _, ended) in events {
+            assert!(
+                ended.load(Relaxed) > ROUNDS as u32 / 4,
+                "few waits have ended"
+            );
             event.set();
-            for _ in 0..round * 37 % 2000 {
-                std::hint::spin_loop();
-            }
-            std::mem::replace(&mut peers[round % 3], start()).kill();
-            eventually("one of the others takes it", || !event.is_set());
+            event.try_wait().unwrap();
         }
-        peers.into_iter().for_each(Peer::kill);
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_a_set_a_wait_and_a_reset() {
+    isolated!(|| {
+        for reset in [Reset::Auto, Reset::Manual] {
+            let memories = memories();
+            let mut was_set = 0;
+            killed_at_every_step(
+                &memories,
+                |memory| make(memory, reset),
+                |event, begin| {
+                    begin();
+                    event.set();
+                    event.wait().unwrap();
+                    event.set();
+                    assert!(event.reset());
+                },
+                |_, _| {},
+                |event, ()| {
+                    was_set += u32::from(event.is_set());
+                    event.set();
+                    peer(|| event.wait_deadline(patiently()).unwrap()).join();
+                    assert_eq!(event.reset(), reset == Reset::Manual);
+                    assert_eq!(event.try_wait(), Err(Error::Busy));
+                },
+            );
+            assert!(was_set > 0, "nobody was killed when it was set");
+        }
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_a_set_that_wakes_one() {
+    isolated!(|| {
+        let memories = memories();
+        let mut both = 0;
+        killed_at_every_step(
+            &memories,
+            |memory| make(memory, Reset::Auto),
+            |event, begin| {
+                begin();
+                event.set();
+            },
+            |event, _| [(); 2].map(|()| waiting(event)),
+            |event, sleepers| {
+                // Each set ends one wait, also that of the dead one, if it came so far.
+                for _ in &sleepers {
+                    eventually("one takes it", || !event.is_set());
+                    event.set();
+                }
+                sleepers.into_iter().for_each(Peer::join);
+                both += u32::from(event.is_set());
+            },
+        );
+        assert!(both > 0, "nobody was killed behind a set");
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_a_set_that_wakes_all() {
+    isolated!(|| {
+        let memories = memories();
+        let mut was_set = 0;
+        killed_at_every_step(
+            &memories,
+            |memory| make(memory, Reset::Manual),
+            |event, begin| {
+                begin();
+                event.set();
+            },
+            |event, _| [(); 2].map(|()| waiting(event)),
+            |event, sleepers| {
+                match event.is_set() {
+                    true => was_set += 1,
+                    false => event.set(),
+                }
+                sleepers.into_iter().for_each(Peer::join);
+            },
+        );
+        assert!(was_set > 0, "nobody was killed behind a set");
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_a_wait_the_next_one_goes_on() {
+    isolated!(|| {
+        let memories = memories();
+        let mut lost = 0;
+        killed_at_every_step(
+            &memories,
+            |memory| make(memory, Reset::Auto),
+            |event, begin| {
+                begin();
+                event.wait().unwrap();
+            },
+            |event, victim| {
+                let next = || event.wait().unwrap();
+                behind(victim, next, || event.set())
+            },
+            |event, [next, setting]| {
+                setting.join();
+                eventually("one of them takes it", || !event.is_set());
+                event.set();
+                next.join();
+                lost += u32::from(!event.is_set());
+            },
+        );
+        assert!(lost > 0, "nobody was killed when it had taken it");
     });
 }
 
@@ -175,29 +292,28 @@ fn a_stranger_may_write_anything() {
     isolated!(|| {
         let memory = memory();
         let event = make(&memory, Reset::Auto);
-        let stranger = peer(|| {
-            let mut random = 1_u32;
-            loop {
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                word(&memory, 4).store(random.rotate_left(9), Ordering::Relaxed);
-            }
-        });
-        for _ in 0..20_000 {
-            let _ = (event.try_wait(), event.is_set(), event.reset());
-            event.set();
-            let now = Deadline::after(Clock::Monotonic, Duration::from_micros(20));
-            let waited = event.wait_deadline(now);
-            assert!(
-                matches!(waited, Ok(()) | Err(Error::TimedOut)),
-                "{waited:?}"
-            );
-        }
-        stranger.kill();
-        for garbage in 0..16_u32 {
-            word(&memory, 4).store(garbage.wrapping_sub(8), Ordering::Relaxed);
+        let mut random = locks::Random::new();
+        scribbled(
+            || word(&memory, 4).store(random.next() as u32, Relaxed),
+            20_000,
+            || {
+                let _ = (event.try_wait(), event.is_set(), event.reset());
+                event.set();
+                let now = Deadline::after(Clock::Monotonic, Duration::from_micros(20));
+                let waited = event.wait_deadline(now);
+                assert!(
+                    matches!(waited, Ok(()) | Err(Error::TimedOut)),
+                    "{waited:?}"
+                );
+            },
+        );
+        let mut garbage = 0_u32;
+        patient(16, || {
+            word(&memory, 4).store(garbage.wrapping_sub(8), Relaxed);
+            garbage += 1;
             let _ = event.wait_deadline(soon());
             event.set();
             assert_eq!(event.wait_deadline(soon()), Ok(()));
-        }
+        });
     });
 }

@@ -1,7 +1,7 @@
 //! Robust mutexes between processes.
 
-#[path = "support/step.rs"]
-mod step;
+#[path = "support/locks.rs"]
+mod locks;
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,63 +11,46 @@ use linipc_core::Errno;
 use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
 use linipc_core::memfd;
-use linipc_core::pshared::mutex::{Guard, Inconsistent, Kind, LockError, Mutex, Split, SplitMutex};
+use linipc_core::pshared::mutex::{Kind, LockError, Mutex, Split, SplitMutex};
 use linipc_core::pshared::{AttachError, Error};
 use linipc_core::robust::{self, Head, Thread};
-use step::Stage;
+use locks::step::Stage;
+use locks::{
+    failed, healthy, holder, inconsistent, killed_at_every_step, killed_at_random, memories,
+    memory, patiently, sleeper, soon, this_thread as me, word,
+};
 use support::{PATIENCE, Peer, catch_signals, caught, interrupt, peer, until_asleep};
 
-fn memory() -> Region {
-    Region::anonymous(8192, Access::READ | Access::WRITE).unwrap()
+use Protocol::{Inheriting, Native, Pthread};
+
+/// How who unlocks finds out who sleeps.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    Native,
+    Pthread,
+    Inheriting,
 }
 
 fn make(memory: &Region, kind: Kind) -> &Mutex {
-    make_with(memory, kind, false)
+    make_with(memory, kind, Native)
 }
 
-fn make_with(memory: &Region, kind: Kind, inherits: bool) -> &Mutex {
-    let made = if inherits {
+fn make_with(memory: &Region, kind: Kind, protocol: Protocol) -> &Mutex {
+    let bytes = memory.bytes();
+    let made = match protocol {
         // SAFETY: Only the processes of a test have the memory.
-        unsafe { Mutex::init_inheriting(memory.bytes(), kind) }
-    } else {
+        Native => unsafe { Mutex::init(bytes, kind) },
         // SAFETY: As above.
-        unsafe { Mutex::init(memory.bytes(), kind) }
+        Pthread => unsafe { Mutex::init_pthread(bytes, kind) },
+        // SAFETY: As above.
+        Inheriting => unsafe { Mutex::init_inheriting(bytes, kind) },
     };
     made.unwrap()
 }
 
 /// A process that has the mutex.
 fn owner(mutex: &Mutex) -> Peer {
-    let owner = peer(|| {
-        let _guard = mutex.lock(me()).unwrap();
-        std::thread::park();
-    });
-    support::eventually("the owner has it", || {
-        matches!(mutex.try_lock(me()), Err(LockError::Failed(Error::Busy)))
-    });
-    owner
-}
-
-fn me() -> Thread {
-    Thread::current().unwrap()
-}
-
-fn failed<'a>(result: Result<Guard<'a>, LockError<'a>>) -> Error {
-    match result {
-        Err(LockError::Failed(error)) => error,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn inconsistent<'a>(result: Result<Guard<'a>, LockError<'a>>) -> Inconsistent<'a> {
-    match result {
-        Err(LockError::OwnerDied(guard)) => guard,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Clock::Monotonic, Duration::from_millis(20))
+    holder(|| mutex.lock(me()).unwrap())
 }
 
 #[test]
@@ -92,8 +75,7 @@ fn who_sleeps_is_woken() {
         let memory = memory();
         let mutex = make(&memory, Kind::Normal);
         let guard = mutex.lock(me()).unwrap();
-        let sleeper = peer(|| drop(mutex.lock(me()).unwrap()));
-        until_asleep(sleeper.pid());
+        let sleeper = sleeper(|| drop(mutex.lock(me()).unwrap()));
         drop(guard);
         sleeper.join();
     });
@@ -103,8 +85,8 @@ fn who_sleeps_is_woken() {
 fn a_killed_owner_is_told() {
     isolated!(|| {
         let memory = memory();
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::Normal, protocol);
             let owner = owner(mutex);
             let sleeper = peer(|| {
                 let guard = inconsistent(mutex.lock(me()));
@@ -127,8 +109,8 @@ fn a_killed_owner_is_told() {
 fn left_inconsistent_is_lost_for_all_also_for_who_waits() {
     isolated!(|| {
         let memory = memory();
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::Normal, protocol);
             owner(mutex).kill();
             let guard = inconsistent(mutex.lock(me()));
             let sleepers = [0, 1, 2]
@@ -153,14 +135,14 @@ fn left_inconsistent_is_lost_for_all_also_for_who_waits() {
 fn kinds_differ_when_the_owner_locks_again() {
     isolated!(|| {
         let memory = memory();
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::ErrorCheck, inherits);
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::ErrorCheck, protocol);
             let guard = mutex.lock(me()).unwrap();
             assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
             assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
             drop(guard);
 
-            let mutex = make_with(&memory, Kind::Recursive, inherits);
+            let mutex = make_with(&memory, Kind::Recursive, protocol);
             let guards = [mutex.lock(me()).unwrap(), mutex.try_lock(me()).unwrap()];
             let [first, second] = guards;
             drop(first);
@@ -198,11 +180,7 @@ fn a_signal_does_not_end_the_wait() {
         let guard = mutex.lock(me()).unwrap();
         let sleeper = peer(|| {
             catch_signals();
-            drop(
-                mutex
-                    .lock_deadline(me(), Deadline::after(Clock::Realtime, PATIENCE))
-                    .unwrap(),
-            );
+            drop(mutex.lock_deadline(me(), patiently()).unwrap());
             assert!(caught() > 0);
         });
         support::eventually("it catches signals", || {
@@ -339,49 +317,82 @@ fn many_are_held_and_given_back_in_any_order() {
     });
 }
 
+/// Kills who does something with a mutex and a counter at every step, beside so many who wait to lock it
+/// too. The next ones get it, and at most one of them learns of a death.
+fn killed_at_every_step_of(
+    protocol: Protocol,
+    waiting: usize,
+    begin_locked: bool,
+    is_told: impl Fn(u32) -> bool,
+) {
+    let memories = memories();
+    let mut died = 0;
+    killed_at_every_step(
+        &memories,
+        |memory| {
+            let words = [2048, 2112].map(|at| word(memory, at));
+            words.iter().for_each(|word| word.store(0, Relaxed));
+            (make_with(memory, Kind::Normal, protocol), words)
+        },
+        |(mutex, [counter, _]), begin| {
+            let thread = me();
+            // What is asked once is asked before.
+            let locked = mutex.lock(thread).unwrap();
+            let guard = match begin_locked {
+                true => {
+                    begin();
+                    locked
+                }
+                false => {
+                    drop(locked);
+                    begin();
+                    mutex.lock(thread).unwrap()
+                }
+            };
+            counter.store(counter.load(Relaxed) + 1, Relaxed);
+            drop(guard);
+        },
+        |(mutex, [_, told]), _| {
+            let add = move || {
+                let locked = mutex.lock_deadline(me(), patiently());
+                if let Err(LockError::OwnerDied(_)) = &locked {
+                    told.fetch_add(1, Relaxed);
+                }
+                drop(healthy(locked));
+            };
+            Vec::from_iter((0..waiting).map(|_| sleeper(add)))
+        },
+        |(mutex, [_, told]), waiting| {
+            let locked = mutex.lock_deadline(me(), patiently());
+            if let Err(LockError::OwnerDied(_)) = &locked {
+                told.fetch_add(1, Relaxed);
+            }
+            drop(healthy(locked));
+            waiting.into_iter().for_each(Peer::join);
+            let told = told.load(Relaxed);
+            assert!(told <= 1, "{told}");
+            died += told;
+            // It is nobody's, and nothing is left in a list.
+            peer(|| drop(mutex.try_lock(me()).unwrap())).join();
+        },
+    );
+    assert!(is_told(died), "{died}");
+}
+
 #[test]
 fn killed_at_every_step_of_locking_and_unlocking() {
     isolated!(|| {
-        let memory = memory();
-        let counter = memory.bytes().atomic_u32(2048).unwrap();
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
-            let mut stage = Stage::new();
-            let child = |stage: &Stage| {
-                peer(|| {
-                    let thread = me();
-                    // What is asked once is asked before.
-                    drop(mutex.lock(thread).unwrap());
-                    stage.begin();
-                    let guard = mutex.lock(thread).unwrap();
-                    counter.store(counter.load(Relaxed) + 1, Relaxed);
-                    drop(guard);
-                    stage.end();
-                })
-            };
-            let first = child(&stage);
-            stage.expect_begin(&first);
-            let plan = stage.plan(&memory, &first);
-            first.kill();
-            let mut died = 0;
-            for steps in plan {
-                stage = Stage::new();
-                let victim = child(&stage);
-                stage.expect_begin(&victim);
-                stage.steps(&victim, steps);
-                victim.kill();
-                match mutex.lock_deadline(me(), Deadline::after(Clock::Monotonic, PATIENCE)) {
-                    Ok(guard) => drop(guard),
-                    Err(LockError::OwnerDied(guard)) => {
-                        died += 1;
-                        drop(guard.mark_consistent());
-                    }
-                    failed => panic!("after {steps} steps: {failed:?}"),
-                }
-                // It is nobody's, and nothing is left in a list.
-                peer(|| drop(mutex.try_lock(me()).unwrap())).join();
-            }
-            assert!(died > 5, "{died}");
+        for protocol in [Native, Pthread, Inheriting] {
+            killed_at_every_step_of(protocol, 0, false, |died| died > 5);
+        }
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_unlocking_beside_sleepers() {
+    isolated!(|| {
+        for protocol in [Native, Pthread, Inheriting] {
+            killed_at_every_step_of(protocol, 2, true, |died| died > 2);
         }
     });
 }
@@ -391,43 +402,37 @@ fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
         const ROUNDS: usize = 1_000;
         let memory = memory();
-        let word = |i: usize| memory.bytes().atomic_u32(2048 + 64 * i).unwrap();
-        let (before, after, repaired) = (word(0), word(1), word(2));
-        for inherits in [false, true] {
-            let mutex = make_with(&memory, Kind::Normal, inherits);
+        let [before, after, repaired] = [2048, 2112, 2176].map(|at| word(&memory, at));
+        for protocol in [Native, Pthread, Inheriting] {
+            let mutex = make_with(&memory, Kind::Normal, protocol);
             before.store(0, Relaxed);
             after.store(0, Relaxed);
-            let work = || {
-                loop {
-                    let _guard = match mutex.lock(me()) {
-                        Ok(guard) => guard,
-                        Err(LockError::OwnerDied(guard)) => {
-                            after.store(before.load(Relaxed), Relaxed);
-                            repaired.store(repaired.load(Relaxed) + 1, Relaxed);
-                            guard.mark_consistent()
-                        }
-                        Err(failed) => panic!("{failed}"),
-                    };
-                    assert_eq!(before.load(Relaxed), after.load(Relaxed));
-                    before.store(before.load(Relaxed) + 1, Relaxed);
-                    std::hint::spin_loop();
-                    after.store(after.load(Relaxed) + 1, Relaxed);
-                }
-            };
-            let mut workers = [0, 1, 2].map(|_| Some(peer(work)));
-            for round in 0..ROUNDS {
-                let seen = before.load(Relaxed);
-                support::eventually("somebody gets on", || before.load(Relaxed) != seen);
-                for _ in 0..round * 37 % 5_000 {
-                    std::hint::spin_loop();
-                }
-                let victim = &mut workers[round % 3];
-                victim.take().unwrap().kill();
-                *victim = Some(peer(work));
-            }
-            for worker in workers {
-                worker.unwrap().kill();
-            }
+            killed_at_random::<3>(
+                1,
+                ROUNDS,
+                |_, _| {
+                    loop {
+                        let _guard = match mutex.lock(me()) {
+                            Ok(guard) => guard,
+                            Err(LockError::OwnerDied(guard)) => {
+                                after.store(before.load(Relaxed), Relaxed);
+                                repaired.store(repaired.load(Relaxed) + 1, Relaxed);
+                                guard.mark_consistent()
+                            }
+                            Err(failed) => panic!("{failed}"),
+                        };
+                        assert_eq!(before.load(Relaxed), after.load(Relaxed));
+                        before.store(before.load(Relaxed) + 1, Relaxed);
+                        std::hint::spin_loop();
+                        after.store(after.load(Relaxed) + 1, Relaxed);
+                    }
+                },
+                |_| {
+                    let seen = before.load(Relaxed);
+                    support::eventually("somebody gets on", || before.load(Relaxed) != seen);
+                },
+                |_| {},
+            );
         }
         assert!(repaired.load(Relaxed) > 0, "no kill has hit an owner");
     });
@@ -461,7 +466,7 @@ fn scribbled(mut round: impl FnMut(SplitMutex<'_>) -> bool) {
                 6..8 => (8, i32::MAX as u32 - draw(3)),
                 8 => (16, [145, draw(u32::MAX)][usize::from(draw(64) == 0)]),
                 9 => (4 * draw(6) as usize, draw(4)),
-                _ => (16, 144 + draw(3)),
+                _ => (16, [144, 0x6c70_008c][draw(2) as usize] + draw(3)),
             };
             words.atomic_u32(at).unwrap().store(value, Relaxed);
         }
@@ -525,6 +530,19 @@ fn a_forgotten_guard_keeps_the_mapping() {
         // SAFETY: As above.
         let mapped = unsafe { libc::mincore(at.cast(), 4096, [0_u8].as_mut_ptr()) };
         assert_eq!(mapped, -1);
+
+        // The list of a thread that has ended was gone through.
+        let split = Split::map(&file, 4096).unwrap();
+        let mutex = split.init(Kind::Normal);
+        std::thread::scope(|scope| {
+            let forgetful = scope.spawn(|| std::mem::forget(mutex.lock(me()).unwrap()));
+            forgetful.join().unwrap();
+        });
+        let at = split.bytes().as_ptr();
+        drop(split);
+        // SAFETY: As above.
+        let mapped = unsafe { libc::mincore(at.cast(), 4096, [0_u8].as_mut_ptr()) };
+        assert_eq!(mapped, -1);
     });
 }
 
@@ -551,33 +569,189 @@ fn threads_of_one_process_have_a_split_mutex_in_turns() {
         let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
         rustix::fs::ftruncate(&file, 4096).unwrap();
         let split = Split::map(&file, 4096).unwrap();
-        let mutex = split.init(Kind::Recursive);
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Recursive);
+            let guard = mutex.lock(me()).unwrap();
+            assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+            assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
+            let looked = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                    assert_eq!(failed(mutex.lock_deadline(me(), soon())), Error::TimedOut);
+                    // Also where somebody has made the shared word free.
+                    let word =
+                        Region::shared(&file, 0, 4096, Access::READ | Access::WRITE).unwrap();
+                    word.bytes()
+                        .atomic_u32(4096 - Split::SHARED)
+                        .unwrap()
+                        .store(0, Relaxed);
+                    assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                    looked.wait();
+                    drop(mutex.lock(me()).unwrap());
+                });
+                looked.wait();
+                drop(guard);
+                other.join().unwrap();
+                // A thread that ends has it no more.
+                scope
+                    .spawn(|| std::mem::forget(mutex.lock(me()).unwrap()))
+                    .join()
+                    .unwrap();
+            });
+            drop(inconsistent(mutex.try_lock(me())).mark_consistent());
+            drop(mutex.try_lock(me()).unwrap());
+        }
+    });
+}
+
+/// The number behind the name of a thread of this process in `/proc/thread-self/stat`, from 3 on.
+fn stat(thread: u32, field: usize) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(field - 3).unwrap().to_owned()
+}
+
+#[test]
+fn the_first_thread_of_a_process_ends_with_a_split_mutex() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        let successors = split.bytes().atomic_u32(0).unwrap();
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Normal);
+            peer(|| {
+                let first = me().id();
+                std::mem::forget(mutex.lock(me()).unwrap());
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        support::eventually("it has ended", || stat(first, 3) == "Z");
+                        let deadline = Deadline::after(Clock::Monotonic, PATIENCE / 2);
+                        let locked = mutex.lock_deadline(me(), deadline);
+                        drop(inconsistent(locked).mark_consistent());
+                        successors.fetch_add(1, Relaxed);
+                    });
+                    // SAFETY: Ends this thread, and no other.
+                    unsafe { libc::syscall(libc::SYS_exit, 0) };
+                });
+            })
+            .join();
+            assert_eq!(successors.swap(0, Relaxed), 1);
+        }
+    });
+}
+
+#[test]
+fn a_thread_ends_with_a_split_mutex_for_which_others_wait() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        for mutex in [Split::init, Split::init_inheriting] {
+            let mutex = mutex(&split, Kind::Normal);
+            let (here, waiting) = std::sync::mpsc::channel();
+            let (locked, go) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                let forgetful = scope.spawn(move || {
+                    std::mem::forget(mutex.lock(me()).unwrap());
+                    locked.send(()).unwrap();
+                    for thread in waiting {
+                        support::eventually("it waits", || stat(thread, 3) == "S");
+                    }
+                });
+                go.recv().unwrap();
+                let others = [(); 3].map(|()| {
+                    let here = here.clone();
+                    scope.spawn(move || {
+                        here.send(me().id()).unwrap();
+                        drop(here);
+                        let deadline = Deadline::after(Clock::Monotonic, PATIENCE / 2);
+                        match mutex.lock_deadline(me(), deadline) {
+                            Ok(guard) => drop(guard),
+                            Err(LockError::OwnerDied(guard)) => {
+                                drop(guard.mark_consistent());
+                                return 1;
+                            }
+                            Err(failed) => panic!("{failed}"),
+                        }
+                        0
+                    })
+                });
+                drop(here);
+                forgetful.join().unwrap();
+                let died: u32 = others.into_iter().map(|other| other.join().unwrap()).sum();
+                assert_eq!(died, 1);
+            });
+            drop(mutex.try_lock(me()).unwrap());
+        }
+    });
+}
+
+#[test]
+fn threads_inherit_priority_from_each_other() {
+    isolated!(|| {
+        let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let split = Split::map(&file, 4096).unwrap();
+        let mutex = split.init_inheriting(Kind::Normal);
+        let urgent = || {
+            let parameter = libc::sched_param { sched_priority: 1 };
+            // SAFETY: The kernel reads the parameter. It is for this thread.
+            unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) }
+        };
         let guard = mutex.lock(me()).unwrap();
-        assert_eq!(failed(mutex.lock(me())), Error::Deadlock);
+        let first = me().id();
+        let usual = stat(first, 18);
         std::thread::scope(|scope| {
             let other = scope.spawn(|| {
-                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
-                assert_eq!(failed(mutex.lock_deadline(me(), soon())), Error::TimedOut);
-                // Also where somebody has made the shared word free.
-                let word = Region::shared(&file, 0, 4096, Access::READ | Access::WRITE).unwrap();
-                word.bytes()
-                    .atomic_u32(4096 - Split::SHARED)
-                    .unwrap()
-                    .store(0, Relaxed);
-                assert_eq!(failed(mutex.try_lock(me())), Error::Busy);
+                if urgent() == -1 {
+                    return support::skip("no permission for SCHED_FIFO");
+                }
                 drop(mutex.lock(me()).unwrap());
+                assert_eq!(stat(first, 18), usual);
             });
-            std::thread::sleep(Duration::from_millis(100));
+            // As of `SCHED_FIFO` with 1.
+            support::eventually("it has the other one's priority", || {
+                other.is_finished() || stat(first, 18) == "-2"
+            });
             drop(guard);
             other.join().unwrap();
-            // A thread that ends has it no more.
-            scope
-                .spawn(|| std::mem::forget(mutex.lock(me()).unwrap()))
-                .join()
-                .unwrap();
         });
-        drop(inconsistent(mutex.try_lock(me())).mark_consistent());
-        drop(mutex.try_lock(me()).unwrap());
+    });
+}
+
+/// It frees the word, and is killed before it wakes one of the C library's, which sleeps for as long as
+/// nobody does.
+#[test]
+#[cfg(target_env = "gnu")]
+fn killed_before_the_wake_the_kernel_wakes() {
+    isolated!(|| {
+        let memory = memory();
+        // SAFETY: Only the processes of the test have the memory.
+        let mutex = unsafe { Mutex::init_pthread(memory.bytes(), Kind::Normal) }.unwrap();
+        let word = memory.bytes().atomic_u32(0).unwrap();
+        let stage = Stage::new();
+        let victim = peer(|| {
+            let guard = mutex.lock(me()).unwrap();
+            stage.begin();
+            drop(guard);
+            stage.end();
+        });
+        support::eventually("it is locked", || word.load(Relaxed) != 0);
+        let waiting = peer(|| {
+            let mutex = std::ptr::from_ref(mutex).cast_mut().cast();
+            // SAFETY: It is a mutex of this format, in memory of this process.
+            assert_eq!(unsafe { libc::pthread_mutex_lock(mutex) }, 0);
+        });
+        support::eventually("it waits", || word.load(Relaxed) >> 31 == 1);
+        until_asleep(waiting.pid());
+        stage.expect_begin(&victim);
+        while word.load(Relaxed) != 0 {
+            assert!(!stage.steps(&victim, 1), "it is unlocked");
+        }
+        victim.kill();
+        waiting.join();
     });
 }
 

@@ -1,34 +1,29 @@
 //! What is done once, between processes.
 
+#[path = "support/locks.rs"]
+mod locks;
 mod support;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use linipc_core::futex::{Clock, Deadline};
-use linipc_core::map::{Access, Region};
+use linipc_core::map::Region;
 use linipc_core::pshared::once::{Begin, Initialiser, Once};
-use linipc_core::pshared::{AttachError, Error, Process};
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer, until_asleep};
-
-fn memory() -> Region {
-    Region::anonymous(4096, Access::READ | Access::WRITE).unwrap()
-}
+use linipc_core::pshared::{AttachError, Error};
+use locks::{
+    holder, killed_at_every_step, killed_at_random, memories, memory, patiently, scribbled,
+    sleeper, soon, this_process as me, word,
+};
+use support::{Peer, catch_signals, caught, eventually, interrupt, peer};
 
 fn make(memory: &Region) -> &Once {
     Once::init(memory.bytes()).unwrap()
 }
 
-fn word(memory: &Region, at: usize) -> &AtomicU32 {
-    memory.bytes().atomic_u32(at).unwrap()
-}
-
 fn state(memory: &Region) -> &AtomicU64 {
     memory.bytes().atomic_u64(8).unwrap()
-}
-
-fn me() -> Process {
-    Process::current().unwrap()
 }
 
 fn first<'a>(begin: Result<Begin<'a>, Error>) -> Initialiser<'a> {
@@ -38,8 +33,16 @@ fn first<'a>(begin: Result<Begin<'a>, Error>) -> Initialiser<'a> {
     }
 }
 
-fn soon() -> Deadline {
-    Deadline::after(Clock::Monotonic, Duration::from_millis(20))
+/// Finds it done, or does it; whether one died before, if this one did it.
+fn ensure(once: &Once) -> Option<bool> {
+    match once.begin_deadline(me(), patiently()).unwrap() {
+        Begin::Done => None,
+        Begin::First(initialiser) => {
+            let has_died = initialiser.has_died_before();
+            initialiser.complete();
+            Some(has_died)
+        }
+    }
 }
 
 #[test]
@@ -76,16 +79,14 @@ fn who_sleeps_is_woken_when_it_is_done_or_given_up() {
             let once = make(&memory);
             let initialiser = first(once.begin(me()));
             let sleepers = [(); 3].map(|()| {
-                let sleeper = peer(|| match once.begin(me()).unwrap() {
+                sleeper(|| match once.begin(me()).unwrap() {
                     Begin::Done => {}
                     Begin::First(initialiser) => {
                         assert!(gives_up && !initialiser.has_died_before());
-                        word(&memory, 64).fetch_add(1, Ordering::Relaxed);
+                        word(&memory, 64).fetch_add(1, Relaxed);
                         initialiser.complete();
                     }
-                });
-                until_asleep(sleeper.pid());
-                sleeper
+                })
             });
             match gives_up {
                 true => drop(initialiser),
@@ -93,10 +94,7 @@ fn who_sleeps_is_woken_when_it_is_done_or_given_up() {
             }
             sleepers.into_iter().for_each(Peer::join);
             assert!(once.is_done());
-            assert_eq!(
-                word(&memory, 64).load(Ordering::Relaxed),
-                u32::from(gives_up)
-            );
+            assert_eq!(word(&memory, 64).load(Relaxed), u32::from(gives_up));
         }
     });
 }
@@ -106,20 +104,13 @@ fn the_next_one_takes_over_from_a_dead_one() {
     isolated!(|| {
         let memory = memory();
         let once = make(&memory);
-        let dying = peer(|| {
-            let _initialiser = first(once.begin(me()));
-            std::thread::park();
-        });
-        eventually("it has begun", || {
-            state(&memory).load(Ordering::Relaxed) > 1
-        });
-        let sleeper = peer(|| {
+        let dying = holder(|| first(once.begin(me())));
+        let sleeper = sleeper(|| {
             let initialiser = first(once.begin(me()));
             assert!(initialiser.has_died_before());
             // It gives up, and the next one is told too.
             drop(initialiser);
         });
-        until_asleep(sleeper.pid());
         dying.kill();
         sleeper.join();
         let initialiser = first(once.try_begin(me()));
@@ -156,13 +147,11 @@ fn a_signal_does_not_end_the_wait() {
         let initialiser = first(once.begin(me()));
         let sleeper = peer(|| {
             catch_signals();
-            word(&memory, 64).store(1, Ordering::Relaxed);
+            word(&memory, 64).store(1, Relaxed);
             assert!(matches!(once.begin(me()), Ok(Begin::Done)));
             assert_eq!(caught(), 1);
         });
-        eventually("it catches", || {
-            word(&memory, 64).load(Ordering::Relaxed) == 1
-        });
+        eventually("it catches", || word(&memory, 64).load(Relaxed) == 1);
         interrupt(&sleeper);
         initialiser.complete();
         sleeper.join();
@@ -179,14 +168,14 @@ fn memory_must_be_one_or_zeros() {
             peer(|| {
                 let once = Once::attach_or_init(bytes).unwrap();
                 if let Begin::First(initialiser) = once.begin(me()).unwrap() {
-                    word(&memory, 64).fetch_add(1, Ordering::Relaxed);
+                    word(&memory, 64).fetch_add(1, Relaxed);
                     initialiser.complete();
                 }
             })
         });
         peers.into_iter().for_each(Peer::join);
         assert!(Once::attach(bytes).unwrap().is_done());
-        assert_eq!(word(&memory, 64).load(Ordering::Relaxed), 1);
+        assert_eq!(word(&memory, 64).load(Relaxed), 1);
         assert!(matches!(
             Once::init(bytes.slice(0, 15).unwrap()),
             Err(AttachError::TooSmall { needed: 16 })
@@ -195,7 +184,7 @@ fn memory_must_be_one_or_zeros() {
             Once::attach_or_init(bytes.slice(4, 16).unwrap()),
             Err(AttachError::Unaligned { align: 8 })
         ));
-        word(&memory, 0).fetch_add(1, Ordering::Relaxed);
+        word(&memory, 0).fetch_add(1, Relaxed);
         assert!(matches!(
             Once::attach_or_init(bytes),
             Err(AttachError::Version {
@@ -203,7 +192,7 @@ fn memory_must_be_one_or_zeros() {
                 expected: 1
             })
         ));
-        word(&memory, 0).store(7, Ordering::Relaxed);
+        word(&memory, 0).store(7, Relaxed);
         assert!(matches!(
             Once::attach_or_init(bytes),
             Err(AttachError::NotFound)
@@ -211,47 +200,194 @@ fn memory_must_be_one_or_zeros() {
     });
 }
 
-/// Each of many initialisers is killed at some moment, and the next one goes on, until one is done.
 #[test]
-fn killed_initialisers_hold_nobody_up() {
-    const ROUNDS: u64 = 60;
+fn killed_at_any_moment_the_next_one_goes_on() {
+    const LOCKS: usize = 16;
+    const ROUNDS: usize = 150;
     isolated!(|| {
         let memory = memory();
-        let at_work = memory.bytes().atomic_u64(64).unwrap();
-        let (begun, done) = (word(&memory, 80), word(&memory, 84));
-        for round in 0..ROUNDS {
-            let once = make(&memory);
-            begun.store(0, Ordering::Relaxed);
-            done.store(0, Ordering::Relaxed);
-            at_work.store(0, Ordering::Relaxed);
-            let start = || {
-                peer(|| {
+        let onces: [_; LOCKS] = std::array::from_fn(|i| {
+            let bytes = memory.bytes().slice(128 * i, 128).unwrap();
+            let words = [64, 68, 72].map(|at| word(&memory, 128 * i + at));
+            (bytes, Once::init(bytes).unwrap(), words)
+        });
+        killed_at_random::<3>(
+            LOCKS,
+            ROUNDS,
+            |lock, seed| {
+                let (_, once, [before, after, told]) = onces[lock];
+                for turn in seed.. {
                     let Begin::First(initialiser) = once.begin(me()).unwrap() else {
-                        assert_eq!(done.load(Ordering::Relaxed), 1);
-                        return;
+                        std::thread::sleep(Duration::from_millis(1));
+                        continue;
                     };
-                    let before = at_work.swap(u64::from(std::process::id()), Ordering::Relaxed);
-                    // Whoever was at work is dead.
-                    assert!(before == 0 || initialiser.has_died_before());
-                    let first = begun.fetch_add(1, Ordering::Relaxed) == 0;
-                    assert!(first || initialiser.has_died_before());
-                    for _ in 0..round * 97 % 3000 {
+                    if initialiser.has_died_before() {
+                        told.fetch_add(1, Relaxed);
+                        after.store(before.load(Relaxed), Relaxed);
+                    }
+                    assert_eq!(before.load(Relaxed), after.load(Relaxed));
+                    before.store(before.load(Relaxed) + 1, Relaxed);
+                    for _ in 0..turn % 5_000 {
                         std::hint::spin_loop();
                     }
-                    done.store(1, Ordering::Relaxed);
-                    initialiser.complete();
-                })
-            };
-            let victims = [(); 3].map(|()| start());
-            let survivor = start();
-            let begin = Instant::now();
-            while begin.elapsed() < Duration::from_micros(round * 53 % 900) {
-                std::hint::spin_loop();
-            }
-            victims.into_iter().for_each(Peer::kill);
-            survivor.join();
-            assert!(once.is_done());
+                    after.store(before.load(Relaxed), Relaxed);
+                    // Mostly it gives up.
+                    if turn % 8 == 0 {
+                        initialiser.complete();
+                    }
+                }
+            },
+            |_| {},
+            |_| {
+                let seen = onces.map(|(_, _, [_, after, _])| after.load(Relaxed));
+                for ((bytes, once, [_, after, _]), seen) in onces.into_iter().zip(seen) {
+                    if !once.is_done() {
+                        eventually("somebody gets on", || {
+                            after.load(Relaxed) != seen || once.is_done()
+                        });
+                    }
+                    if once.is_done() {
+                        // Who is still there has nothing more to do with it.
+                        Once::init(bytes).unwrap();
+                    }
+                }
+            },
+        );
+        let told: u32 = onces.iter().map(|(.., words)| words[2].load(Relaxed)).sum();
+        assert!(told > 20, "few kills have hit one at work: {told}");
+    });
+}
+
+#[test]
+fn killed_at_every_step_the_next_one_knows() {
+    isolated!(|| {
+        for gives_up in [false, true] {
+            let memories = memories();
+            let (mut died, mut done) = (0, 0);
+            killed_at_every_step(
+                &memories,
+                |memory| {
+                    word(memory, 64).store(0, Relaxed);
+                    (make(memory), word(memory, 64))
+                },
+                |(once, begun), begin| {
+                    let process = me();
+                    begin();
+                    let initialiser = first(once.begin(process));
+                    begun.store(1, Relaxed);
+                    match gives_up {
+                        true => drop(initialiser),
+                        false => initialiser.complete(),
+                    }
+                },
+                |_, _| {},
+                |(once, begun), ()| {
+                    let is_done = once.is_done();
+                    let mut told = None;
+                    if !is_done {
+                        let initialiser = first(once.try_begin(me()));
+                        told = Some(initialiser.has_died_before());
+                        initialiser.complete();
+                    }
+                    // Who has given up has done so in order.
+                    assert!(begun.load(Relaxed) == 0 || told != Some(false) || gives_up);
+                    died += u32::from(told == Some(true));
+                    done += u32::from(is_done);
+                    peer(|| assert_eq!(ensure(once), None)).join();
+                },
+            );
+            assert!(died > 0, "nobody was killed at work");
+            assert_eq!(done > 0, !gives_up);
         }
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_the_end_beside_sleepers() {
+    isolated!(|| {
+        for (gives_up, took_over) in [(false, false), (true, false), (false, true), (true, true)] {
+            let memories = memories();
+            let mut died = 0;
+            killed_at_every_step(
+                &memories,
+                |memory| {
+                    let once = make(memory);
+                    if took_over {
+                        holder(|| first(once.begin(me()))).kill();
+                    }
+                    let words = [64, 68].map(|at| word(memory, at));
+                    words.iter().for_each(|word| word.store(0, Relaxed));
+                    (once, words)
+                },
+                |(once, _), begin| {
+                    let initialiser = first(once.begin(me()));
+                    assert_eq!(initialiser.has_died_before(), took_over);
+                    begin();
+                    match gives_up {
+                        true => drop(initialiser),
+                        false => initialiser.complete(),
+                    }
+                },
+                |(once, [made, told]), _| {
+                    [(); 2].map(|()| {
+                        sleeper(move || {
+                            if let Some(has_died) = ensure(once) {
+                                made.fetch_add(1, Relaxed);
+                                told.fetch_add(u32::from(has_died), Relaxed);
+                            }
+                        })
+                    })
+                },
+                |(once, [made, told]), sleepers| {
+                    sleepers.into_iter().for_each(Peer::join);
+                    assert!(once.is_done());
+                    let (made, told) = (made.load(Relaxed), told.load(Relaxed));
+                    match gives_up {
+                        true => assert_eq!(made, 1),
+                        false => assert!(made <= 1),
+                    }
+                    if took_over || !gives_up {
+                        assert_eq!(told, made, "who goes on knows of a death");
+                    }
+                    died += told;
+                },
+            );
+            assert!(died > 0, "nobody was killed at work");
+        }
+    });
+}
+
+#[test]
+fn killed_at_every_step_of_taking_over_from_a_dead_one() {
+    isolated!(|| {
+        let memories = memories();
+        let mut done = [0, 0];
+        killed_at_every_step(
+            &memories,
+            |memory| {
+                let once = make(memory);
+                holder(|| first(once.begin(me()))).kill();
+                once
+            },
+            |once, begin| {
+                let process = me();
+                begin();
+                let initialiser = first(once.begin(process));
+                assert!(initialiser.has_died_before());
+                initialiser.complete();
+            },
+            |_, _| {},
+            |once, ()| {
+                done[usize::from(once.is_done())] += 1;
+                let expected = (!once.is_done()).then_some(true);
+                // The first one that comes does it, if need be; for the other one it is done.
+                let both =
+                    [(); 2].map(|()| peer(|| assert!([None, expected].contains(&ensure(once)))));
+                both.into_iter().for_each(Peer::join);
+                assert!(once.is_done());
+            },
+        );
+        assert!(done[0] > 0 && done[1] > 0, "{done:?}");
     });
 }
 
@@ -261,27 +397,26 @@ fn a_stranger_may_write_anything() {
         let memory = memory();
         let once = make(&memory);
         let process = me();
-        let stranger = peer(|| {
-            let mut random = 1_u32;
-            loop {
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                word(&memory, 4).store(random.rotate_left(9), Ordering::Relaxed);
-                let garbage = match random >> 30 {
+        let mut random = locks::Random::new();
+        scribbled(
+            || {
+                word(&memory, 4).store(random.next() as u32, Relaxed);
+                let garbage = match random.below(4) {
                     0 => 0,
                     1 => 1,
-                    _ => u64::from(random) << (random >> 25 & 31),
+                    _ => random.next() << random.below(32),
                 };
-                state(&memory).store(garbage, Ordering::Relaxed);
-            }
-        });
-        for _ in 0..3000 {
-            let now = Deadline::after(Clock::Monotonic, Duration::from_micros(20));
-            match once.begin_deadline(process, now) {
-                Ok(Begin::First(initialiser)) => initialiser.complete(),
-                Ok(Begin::Done) | Err(Error::TimedOut) => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-        stranger.kill();
+                state(&memory).store(garbage, Relaxed);
+            },
+            3000,
+            || {
+                let now = Deadline::after(Clock::Monotonic, Duration::from_micros(20));
+                match once.begin_deadline(process, now) {
+                    Ok(Begin::First(initialiser)) => initialiser.complete(),
+                    Ok(Begin::Done) | Err(Error::TimedOut) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            },
+        );
     });
 }

@@ -1,7 +1,7 @@
 //! Readers-writer locks between processes.
 
-#[path = "support/step.rs"]
-mod step;
+#[path = "support/locks.rs"]
+mod locks;
 mod support;
 
 use std::mem::forget;
@@ -12,20 +12,15 @@ use std::time::Duration;
 use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
 use linipc_core::pshared::rwlock::{Inconsistent, LockError, ReadGuard, RwLock};
-use linipc_core::pshared::{AttachError, Error, Process};
-use step::Stage;
-use support::{PATIENCE, Peer, eventually, peer, until_asleep};
-
-fn memory() -> Region {
-    Region::anonymous(8192, Access::READ | Access::WRITE).unwrap()
-}
+use linipc_core::pshared::{AttachError, Error};
+use locks::{
+    holder, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
+    scribbled, sleeper, soon, this_process as me, word,
+};
+use support::{eventually, peer, until_asleep};
 
 fn make(memory: &Region) -> &RwLock {
     RwLock::init(memory.bytes()).unwrap()
-}
-
-fn me() -> Process {
-    Process::current().unwrap()
 }
 
 fn failed<T: std::fmt::Debug>(result: Result<T, LockError<'_>>) -> Error {
@@ -40,36 +35,6 @@ fn inconsistent<'a, T: std::fmt::Debug>(result: Result<T, LockError<'a>>) -> Inc
         Err(LockError::OwnerDied(guard)) => guard,
         other => panic!("{other:?}"),
     }
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Clock::Monotonic, Duration::from_millis(20))
-}
-
-fn patiently() -> Deadline {
-    Deadline::after(Clock::Realtime, PATIENCE)
-}
-
-/// A process that has what `lock` gives, and does nothing.
-fn holder<'a, T>(lock: impl FnOnce() -> T + 'a) -> Peer {
-    let region = memory();
-    let ready = region.bytes().atomic_u32(0).unwrap();
-    let peer = peer(|| {
-        let _guard = lock();
-        ready.store(1, Relaxed);
-        loop {
-            std::thread::park();
-        }
-    });
-    eventually("the peer has it", || ready.load(Relaxed) == 1);
-    peer
-}
-
-/// A process that does something when what it waits for, asleep, is there.
-fn sleeper(body: impl FnOnce()) -> Peer {
-    let peer = peer(body);
-    until_asleep(peer.pid());
-    peer
 }
 
 #[test]
@@ -473,6 +438,7 @@ fn without_membarrier_sleepers_are_woken_too() {
 }
 
 /// Two numbers that are the same but while a writer changes them.
+#[derive(Clone, Copy)]
 struct Pair<'a>(&'a AtomicU32, &'a AtomicU32);
 
 impl<'a> Pair<'a> {
@@ -510,12 +476,10 @@ impl<'a> Pair<'a> {
 }
 
 #[test]
-fn killed_at_every_step() {
+fn killed_at_every_step_of_reading_and_writing() {
     isolated!(|| {
-        let memory = memory();
-        let lock = make(&memory);
-        let pair = Pair::new(&memory);
-        let operation = |process| {
+        let memories = memories();
+        let operation = |lock: &RwLock, pair: &Pair<'_>, process| {
             let guard = lock.read(process).unwrap();
             let guard = guard.upgrade().unwrap();
             pair.change();
@@ -524,37 +488,30 @@ fn killed_at_every_step() {
             pair.change();
             drop(guard);
         };
-        let mut stage = Stage::new();
-        let child = |stage: &Stage| {
-            peer(|| {
+        let (mut died, mut turn) = (0, 0);
+        killed_at_every_step(
+            &memories,
+            |memory| (make(memory), Pair::new(memory)),
+            |(lock, pair), begin| {
                 let process = me();
-                operation(process);
-                stage.begin();
-                operation(process);
-                stage.end();
-            })
-        };
-        let first = child(&stage);
-        stage.expect_begin(&first);
-        let plan = stage.plan(&memory, &first);
-        first.kill();
-        let mut died = 0;
-        for (i, steps) in plan.into_iter().enumerate() {
-            stage = Stage::new();
-            let victim = child(&stage);
-            stage.expect_begin(&victim);
-            stage.steps(&victim, steps);
-            victim.kill();
-            let is_told = match i % 16 {
-                0 => pair.repair(lock.write_deadline(me(), patiently())),
-                1 => pair.repair(lock.read_deadline(me(), patiently())),
-                i if i % 2 == 0 => pair.repair(lock.try_write(me())),
-                _ => pair.repair(lock.try_read(me())),
-            };
-            died += u32::from(is_told);
-            // It is nobody's.
-            drop(lock.try_write(me()).unwrap());
-        }
+                operation(lock, &pair, process);
+                begin();
+                operation(lock, &pair, process);
+            },
+            |_, _| {},
+            |(lock, pair), ()| {
+                turn += 1;
+                let is_told = match turn % 16 {
+                    0 => pair.repair(lock.write_deadline(me(), patiently())),
+                    1 => pair.repair(lock.read_deadline(me(), patiently())),
+                    turn if turn % 2 == 0 => pair.repair(lock.try_write(me())),
+                    _ => pair.repair(lock.try_read(me())),
+                };
+                died += u32::from(is_told);
+                // It is nobody's.
+                drop(lock.try_write(me()).unwrap());
+            },
+        );
         assert!(died > 20, "{died}");
     });
 }
@@ -562,14 +519,17 @@ fn killed_at_every_step() {
 #[test]
 fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
+        const LOCKS: usize = 1;
         const ROUNDS: usize = 1_000;
-        let memory = memory();
-        let lock = make(&memory);
-        let pair = Pair::new(&memory);
-        let word = |i: usize| memory.bytes().atomic_u32(4096 + 64 * i).unwrap();
-        let (reads, repaired, raised) = (word(2), word(3), word(4));
-        let work = |seed: usize| {
+        let memories = memories();
+        let all: [_; LOCKS] = std::array::from_fn(|i| {
+            let memory = &memories[i];
+            let words = [2, 3, 4].map(|i| word(memory, 4096 + 64 * i));
+            (make(memory), Pair::new(memory), words)
+        });
+        let work = |at: usize, seed: u64| {
             let process = me();
+            let (lock, pair, [reads, repaired, raised]) = all[at];
             for turn in seed.. {
                 match turn % 8 {
                     0 | 1 => match lock.write(process) {
@@ -613,25 +573,26 @@ fn killed_at_any_moment_the_others_go_on() {
                 }
             }
         };
-        let mut workers = [0, 1, 2, 3].map(|i| Some(peer(|| work(i))));
-        for round in 0..ROUNDS {
-            let seen = (reads.load(Relaxed), pair.1.load(Relaxed));
-            eventually("somebody reads", || reads.load(Relaxed) != seen.0);
-            eventually("somebody writes", || pair.1.load(Relaxed) != seen.1);
-            for _ in 0..round * 37 % 5_000 {
-                std::hint::spin_loop();
-            }
-            let victim = &mut workers[round % 4];
-            victim.take().unwrap().kill();
-            *victim = Some(peer(|| work(round)));
+        killed_at_random::<4>(
+            LOCKS,
+            ROUNDS,
+            work,
+            |_| {
+                let seen =
+                    all.map(|(_, pair, [reads, ..])| (reads.load(Relaxed), pair.1.load(Relaxed)));
+                for ((_, pair, [reads, ..]), seen) in all.into_iter().zip(seen) {
+                    eventually("somebody reads", || reads.load(Relaxed) != seen.0);
+                    eventually("somebody writes", || pair.1.load(Relaxed) != seen.1);
+                }
+            },
+            |_| {},
+        );
+        for (lock, pair, [_, repaired, raised]) in all {
+            assert!(repaired.load(Relaxed) > 0, "no kill has hit a writer");
+            assert!(raised.load(Relaxed) > 0, "nobody was upgraded");
+            pair.repair(lock.try_write(me()));
+            drop(lock.try_write(me()).unwrap());
         }
-        for worker in workers {
-            worker.unwrap().kill();
-        }
-        assert!(repaired.load(Relaxed) > 0, "no kill has hit a writer");
-        assert!(raised.load(Relaxed) > 0, "nobody was upgraded");
-        pair.repair(lock.try_write(me()));
-        drop(lock.try_write(me()).unwrap());
     });
 }
 
@@ -660,26 +621,20 @@ fn garbage_does_no_harm() {
     isolated!(|| {
         let memory = memory();
         let lock = make(&memory);
-        let mut random = 1_u64;
-        let mut next = || {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            random >> 16
-        };
+        let mut random = locks::Random::new();
         let process = memory.bytes().atomic_u64(16).unwrap();
         drop(lock.write(me()).unwrap().downgrade());
         forget(lock.write(me()).unwrap().downgrade());
         let identity = process.load(Relaxed);
-        let mut garbage = move || match next() % 8 {
+        let mut garbage = move || match random.below(8) {
             0 | 1 => 0,
-            2 => next() % 4,
+            2 => random.below(4),
             // Of the living, and of a dead one of the same namespace.
             3 => identity,
-            4 => identity ^ (next() % 1024),
-            5 => identity ^ (next() << 42),
+            4 => identity ^ random.below(1024),
+            5 => identity ^ (random.next() << 42),
             6 => u64::MAX,
-            _ => (next() << 32) ^ next(),
+            _ => (random.next() << 32) ^ random.next(),
         };
         let mut scribble = || {
             for at in (8..2112).step_by(8).filter(|at| *at < 64 || at % 64 == 0) {
@@ -687,20 +642,12 @@ fn garbage_does_no_harm() {
                 word.store(garbage(), Relaxed);
             }
         };
-        for _ in 0..300 {
+        patient(300, || {
             scribble();
             call_everything(lock);
-        }
-        // The same while it changes.
-        let scribbler = peer(|| {
-            loop {
-                scribble();
-            }
         });
-        for _ in 0..300 {
-            call_everything(lock);
-        }
-        scribbler.kill();
+        // The same while it changes.
+        scribbled(&mut scribble, 300, || call_everything(lock));
         drop(make(&memory).try_write(me()).unwrap());
     });
 }

@@ -488,6 +488,34 @@ fn what_is_not_the_lock_is_refused() {
 }
 
 #[test]
+fn a_number_out_of_range_is_refused_with_the_range() {
+    isolated!(|| {
+        let (min, max) = (1, PARTIES_MAX);
+        let parties = (
+            ErrorKind::InvalidInput,
+            AttachError::OutOfRange { min, max },
+        );
+        for count in [0, PARTIES_MAX + 1] {
+            assert_eq!(inner(Barrier::create(count).unwrap_err()), parties);
+            let error = Barrier::open_named(NAME, count, &named()).unwrap_err();
+            assert_eq!(error.to_string(), "it must be for 1 to 64");
+            assert_eq!(inner(error), parties);
+        }
+        let (min, max) = (0, semaphore::VALUE_MAX);
+        let units = (
+            ErrorKind::InvalidInput,
+            AttachError::OutOfRange { min, max },
+        );
+        assert_eq!(inner(Semaphore::create(u32::MAX).unwrap_err()), units);
+        let error = Semaphore::open_named(NAME, u32::MAX, &named()).unwrap_err();
+        assert_eq!(inner(error), units);
+        // Nothing is left of it.
+        let error = shm::SharedMemory::open(NAME).unwrap_err();
+        assert_eq!(errno(&error), Some(Errno::NOENT));
+    });
+}
+
+#[test]
 fn a_name_of_something_else_is_refused() {
     isolated!(|| {
         let mut options = named();
@@ -549,18 +577,25 @@ fn kinds_are_for_c() {
             (Kind::Recursive, 1),
             (Kind::ErrorCheck, 2),
         ] {
-            for (inherits, protocol) in [(false, 0), (true, 32)] {
+            // What C reads: robust, shared, inheriting; or a kind that it refuses.
+            for (pthread, inherits, protocol) in [
+                (false, false, 0x6c70_008c),
+                (true, false, 16 | 128),
+                (false, true, 16 | 32 | 128),
+            ] {
                 let mut options = MutexOptions::new();
-                options.kind(kind).inherit_priority(inherits);
+                options
+                    .kind(kind)
+                    .pthread(pthread)
+                    .inherit_priority(inherits);
                 let mutex = options.create(0_u8).unwrap();
                 let _guard = mutex.lock().unwrap();
                 let error = inner(failed(mutex.lock()));
                 assert_eq!(error, (ErrorKind::Deadlock, Error::Deadlock));
-                // What C reads: robust, shared.
                 let memory = Memfd::from(mutex.as_fd().try_clone_to_owned().unwrap());
                 let region = memory.map().unwrap();
                 let found = region.bytes().atomic_u32(region.len() - 24 + 16).unwrap();
-                assert_eq!(found.load(Relaxed), word | protocol | 16 | 128);
+                assert_eq!(found.load(Relaxed), word | protocol);
             }
         }
     });
@@ -639,8 +674,6 @@ fn semaphores_and_events_wake_other_processes() {
         let timed_out = event.wait_deadline(SystemTime::now() + SOON).unwrap_err();
         assert_eq!(timed_out.kind(), ErrorKind::TimedOut);
 
-        let error = Semaphore::create(u32::MAX).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
         let full = Semaphore::create(semaphore::VALUE_MAX).unwrap();
         let error = inner(full.post().unwrap_err());
         assert_eq!(error, (ErrorKind::Other, Error::Overflow));

@@ -1,7 +1,7 @@
 //! Spin locks between processes.
 
-#[path = "support/step.rs"]
-mod step;
+#[path = "support/locks.rs"]
+mod locks;
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,47 +10,15 @@ use std::time::Duration;
 use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::{Access, Region};
 use linipc_core::pshared::spin::SpinLock;
-use linipc_core::pshared::{AttachError, Error, Process};
-use step::Stage;
-use support::{PATIENCE, Peer, eventually, peer, until_asleep};
-
-fn memory() -> Region {
-    Region::anonymous(4096, Access::READ | Access::WRITE).unwrap()
-}
+use linipc_core::pshared::{AttachError, Error};
+use locks::{
+    Random, holder, killed_at_every_step, memories, memory, patient, patiently, scribbled, sleeper,
+    soon, this_process as me, word,
+};
+use support::{Peer, count, eventually, peer, until_asleep};
 
 fn make(memory: &Region) -> &SpinLock {
     SpinLock::init(memory.bytes()).unwrap()
-}
-
-fn me() -> Process {
-    Process::current().unwrap()
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Clock::Monotonic, Duration::from_millis(20))
-}
-
-fn patiently() -> Deadline {
-    Deadline::after(Clock::Realtime, PATIENCE)
-}
-
-/// A process that has the lock, and does nothing.
-fn holder(lock: &SpinLock) -> Peer {
-    let peer = peer(|| {
-        let _guard = lock.lock(me()).unwrap();
-        loop {
-            std::thread::park();
-        }
-    });
-    eventually("the peer has it", || lock.try_lock(me()).is_err());
-    peer
-}
-
-/// A process that does something when what it waits for, asleep, is there.
-fn sleeper(body: impl FnOnce()) -> Peer {
-    let peer = peer(body);
-    until_asleep(peer.pid());
-    peer
 }
 
 #[test]
@@ -122,7 +90,7 @@ fn a_dead_owner_is_told_to_all() {
     isolated!(|| {
         let memory = memory();
         let lock = make(&memory);
-        let owner = holder(lock);
+        let owner = holder(|| lock.lock(me()).unwrap());
         let sleepers = [0, 1, 2]
             .map(|_| sleeper(|| assert_eq!(lock.lock(me()).unwrap_err(), Error::PeerDead)));
         owner.kill();
@@ -133,7 +101,7 @@ fn a_dead_owner_is_told_to_all() {
         assert_eq!(lock.lock(me()).unwrap_err(), Error::PeerDead);
 
         // Who comes later finds it too, and nobody else.
-        holder(make(&memory)).kill();
+        holder(|| make(&memory).lock(me()).unwrap()).kill();
         assert_eq!(lock.try_lock(me()).unwrap_err(), Error::Busy);
         let late = lock.lock_deadline(me(), patiently());
         assert_eq!(late.unwrap_err(), Error::PeerDead);
@@ -232,103 +200,140 @@ fn threads_and_processes_take_turns_also_without_membarrier() {
 }
 
 #[test]
-fn killed_at_every_step() {
+fn killed_at_every_step_of_locking_and_unlocking() {
     isolated!(|| {
-        let memory = memory();
-        let lock = make(&memory);
-        let word = |i: usize| memory.bytes().atomic_u32(64 * i).unwrap();
-        let (before, after) = (word(1), word(2));
-        let mut stage = Stage::new();
-        let child = |stage: &Stage| {
-            peer(|| {
+        let memories = memories();
+        let mut deaths = 0;
+        killed_at_every_step(
+            &memories,
+            |memory| {
+                let words = [64, 128].map(|at| word(memory, at));
+                words.iter().for_each(|word| word.store(0, Relaxed));
+                (make(memory), words)
+            },
+            |(lock, [before, after]), begin| {
                 let process = me();
                 drop(lock.lock(process).unwrap());
-                stage.begin();
+                begin();
                 let guard = lock.lock(process).unwrap();
                 before.store(before.load(Relaxed) + 1, Relaxed);
                 after.store(after.load(Relaxed) + 1, Relaxed);
                 drop(guard);
-                stage.end();
-            })
-        };
-        let first = child(&stage);
-        stage.expect_begin(&first);
-        let plan = stage.plan(&memory, &first);
-        first.kill();
-        let mut deaths = 0;
-        for steps in plan {
-            stage = Stage::new();
-            let victim = child(&stage);
-            stage.expect_begin(&victim);
-            stage.steps(&victim, steps);
-            victim.kill();
-            match lock.lock_deadline(me(), patiently()) {
+            },
+            |_, _| {},
+            |(lock, [before, after]), ()| match lock.lock_deadline(me(), patiently()) {
                 Ok(_guard) => assert_eq!(before.load(Relaxed), after.load(Relaxed)),
                 Err(error) => {
                     assert_eq!(error, Error::PeerDead);
                     deaths += 1;
-                    make(&memory);
-                    before.store(after.load(Relaxed), Relaxed);
                 }
-            }
-        }
+            },
+        );
         assert!(deaths > 5, "{deaths}");
     });
 }
 
 #[test]
+fn killed_at_every_step_of_unlocking_beside_a_sleeper() {
+    isolated!(|| {
+        let memories = memories();
+        let mut ends = [0, 0];
+        killed_at_every_step(
+            &memories,
+            |memory| (make(memory), word(memory, 64)),
+            |(lock, _), begin| {
+                let guard = lock.lock(me()).unwrap();
+                begin();
+                drop(guard);
+            },
+            |(lock, told), _| {
+                told.store(0, Relaxed);
+                sleeper(|| match lock.lock_deadline(me(), patiently()) {
+                    Ok(_guard) => {}
+                    Err(error) => {
+                        assert_eq!(error, Error::PeerDead);
+                        told.store(1, Relaxed);
+                    }
+                })
+            },
+            |(lock, told), sleeper| {
+                sleeper.join();
+                let told = told.load(Relaxed) == 1;
+                ends[usize::from(told)] += 1;
+                assert_eq!(lock.try_lock(me()).is_err(), told);
+            },
+        );
+        assert!(ends[0] > 0 && ends[1] > 0, "{ends:?}");
+    });
+}
+
+/// An owner's death is the lock's end, so each round has new locks, and new processes.
+#[test]
 fn killed_at_any_moment_nobody_waits_for_ever() {
     isolated!(|| {
-        const ROUNDS: usize = 300;
-        let memory = memory();
-        let lock = make(&memory);
-        let word = |i: usize| memory.bytes().atomic_u32(64 * i).unwrap();
-        let (before, after, deaths) = (word(1), word(2), word(3));
-        let work = || {
-            let process = me();
-            loop {
-                match lock.lock(process) {
-                    Ok(_guard) => {
-                        assert_eq!(before.load(Relaxed), after.load(Relaxed));
-                        before.store(before.load(Relaxed) + 1, Relaxed);
+        const ROUNDS: usize = 125;
+        let memories = memories();
+        let mut random = Random::new();
+        let mut deaths = 0;
+        for _ in 0..ROUNDS {
+            let scenes: Vec<_> = memories
+                .iter()
+                .map(|memory| {
+                    let lock = make(memory);
+                    let [before, after] = [64, 128].map(|at| word(memory, at));
+                    before.store(0, Relaxed);
+                    after.store(0, Relaxed);
+                    let work = |pause: Option<Duration>| {
+                        let process = me();
+                        loop {
+                            pause.into_iter().for_each(std::thread::sleep);
+                            match lock.lock(process) {
+                                Ok(_guard) => {
+                                    assert_eq!(before.load(Relaxed), after.load(Relaxed));
+                                    before.store(before.load(Relaxed) + 1, Relaxed);
+                                    std::hint::spin_loop();
+                                    after.store(after.load(Relaxed) + 1, Relaxed);
+                                }
+                                Err(error) => {
+                                    assert_eq!(error, Error::PeerDead);
+                                    break;
+                                }
+                            }
+                        }
+                    };
+                    // The one that is killed has it more often than the others.
+                    let pause = Some(Duration::from_micros(50));
+                    let [one, two, victim] = [pause, pause, None].map(|pause| peer(|| work(pause)));
+                    eventually("somebody gets on", || after.load(Relaxed) > 0);
+                    for _ in 0..random.below(5_000) {
                         std::hint::spin_loop();
-                        after.store(after.load(Relaxed) + 1, Relaxed);
+                    }
+                    victim.kill();
+                    (lock, before, after, [one, two])
+                })
+                .collect();
+            for (lock, before, after, others) in scenes {
+                match lock.lock_deadline(me(), patiently()) {
+                    Ok(guard) => {
+                        assert_eq!(before.load(Relaxed), after.load(Relaxed));
+                        drop(guard);
+                        let seen = after.load(Relaxed);
+                        eventually("the others go on", || after.load(Relaxed) != seen);
+                        others.into_iter().for_each(Peer::kill);
                     }
                     Err(error) => {
                         assert_eq!(error, Error::PeerDead);
-                        break;
+                        deaths += 1;
+                        others.into_iter().for_each(Peer::join);
                     }
                 }
             }
-        };
-        for round in 0..ROUNDS {
-            make(&memory);
-            before.store(0, Relaxed);
-            after.store(0, Relaxed);
-            let [victim, one, two] = [(); 3].map(|()| peer(work));
-            eventually("somebody gets on", || after.load(Relaxed) > 100);
-            for _ in 0..round * 37 % 5_000 {
-                std::hint::spin_loop();
-            }
-            victim.kill();
-            match lock.lock_deadline(me(), patiently()) {
-                Ok(guard) => {
-                    assert_eq!(before.load(Relaxed), after.load(Relaxed));
-                    drop(guard);
-                    let seen = after.load(Relaxed);
-                    eventually("the others go on", || after.load(Relaxed) != seen);
-                    one.kill();
-                    two.kill();
-                }
-                Err(error) => {
-                    assert_eq!(error, Error::PeerDead);
-                    deaths.fetch_add(1, Relaxed);
-                    one.join();
-                    two.join();
-                }
-            }
         }
-        assert!(deaths.load(Relaxed) > 0, "no kill has hit an owner");
+        assert!(deaths > 0, "no kill has hit an owner");
+        count(&format!(
+            "{} kills at random, {deaths} of owners",
+            ROUNDS * memories.len()
+        ));
     });
 }
 
@@ -357,20 +362,23 @@ fn garbage_does_no_harm() {
         ] {
             for bell in [0, 1, 2, u32::MAX - 1, u32::MAX] {
                 owner.store(garbage, Relaxed);
-                memory.bytes().atomic_u32(4).unwrap().store(bell, Relaxed);
-                call();
+                word(&memory, 4).store(bell, Relaxed);
+                patient(1, call);
             }
         }
-        let scribbler = peer(|| {
-            for number in 0_u64.. {
-                let garbage = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let at = memory.bytes().atomic_u64(number as usize % 2 * 8).unwrap();
-                at.store(if number % 3 == 0 { 0 } else { garbage }, Relaxed);
-            }
-        });
-        for _ in 0..300 {
-            call();
-        }
-        scribbler.kill();
+        let mut random = Random::new();
+        scribbled(
+            || {
+                let at = 8 * random.below(2) as usize;
+                let garbage = [0, random.next() << 16 ^ random.next()][random.below(2) as usize];
+                memory
+                    .bytes()
+                    .atomic_u64(at)
+                    .unwrap()
+                    .store(garbage, Relaxed);
+            },
+            300,
+            call,
+        );
     });
 }

@@ -6,16 +6,21 @@ use linipc_core::shared::SharedBytes;
 
 use crate::Lock;
 
-/// The robust mutex.
-pub(crate) struct Mutex {
+/// The robust mutex, in our protocol or in C's.
+pub(crate) struct Mutex<const PTHREAD: bool> {
     mutex: &'static mutex::Mutex,
     thread: Thread,
 }
 
-impl Lock for Mutex {
+impl<const PTHREAD: bool> Lock for Mutex<PTHREAD> {
     fn init(memory: SharedBytes<'static>) {
-        // SAFETY: Only the contestant's processes have the memory, for as long as they live.
-        unsafe { mutex::Mutex::init(memory, mutex::Kind::Normal) }.unwrap();
+        let made = match PTHREAD {
+            // SAFETY: Only the contestant's processes have the memory, for as long as they live.
+            true => unsafe { mutex::Mutex::init_pthread(memory, mutex::Kind::Normal) },
+            // SAFETY: As above.
+            false => unsafe { mutex::Mutex::init(memory, mutex::Kind::Normal) },
+        };
+        made.unwrap();
     }
 
     fn attach(memory: SharedBytes<'static>) -> Self {

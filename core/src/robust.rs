@@ -48,9 +48,10 @@
 
 use core::fmt;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
+use rustix::thread::futex;
 
 use crate::pshared::Process;
 use crate::sync::light_fence;
@@ -238,6 +239,12 @@ impl Thread {
         Process::is_forked_from((self.who >> 32) as u32)
     }
 
+    /// [`Process::light_fence`] of the thread's process.
+    #[inline(always)]
+    pub(crate) fn light_fence(&self) {
+        Process::light_fence_of((self.who >> 32) as u32);
+    }
+
     #[inline(always)]
     fn list(&self) -> &List {
         // SAFETY: It lives as long as this thread, which has the token (the type's invariant).
@@ -332,12 +339,20 @@ fn registered() -> Result<Option<*const List>, Error> {
     }
 }
 
-/// Whether this process has such a thread, or it cannot be known.
+/// Whether this process has such a thread, which has not ended, or it cannot be known.
 pub(crate) fn is_thread(id: u32) -> bool {
     let process = rustix::process::getpid().as_raw_nonzero().get();
     // SAFETY: No signal is sent, and there are no pointers.
     let sent = unsafe { call!(__NR_tgkill, process, id, 0_u32) };
-    sent != Err(Errno::SRCH)
+    sent != Err(Errno::SRCH) && !has_ended(id)
+}
+
+/// Whether a thread has ended, and the kernel has gone through its list. The first thread of a process keeps
+/// its id until the others have ended too, and then gets signals as if it were there; but nobody may wait
+/// for it to give back a lock that inherits priority.
+fn has_ended(id: u32) -> bool {
+    let word = AtomicU32::new(id);
+    futex::trylock_pi(&word, futex::Flags::PRIVATE) == Err(Errno::SRCH)
 }
 
 /// Whether there is such a thread in any process, or it cannot be known.
@@ -391,11 +406,6 @@ impl Node {
     /// Takes it out of the list of a thread that has ended.
     pub(crate) fn forget(&self) {
         self.next().store(0, Ordering::Relaxed);
-    }
-
-    /// Whether a thread of this process has it in its list.
-    pub(crate) fn is_in_list(&self) -> bool {
-        self.next().load(Ordering::Relaxed) != 0
     }
 
     #[inline(always)]

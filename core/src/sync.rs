@@ -8,8 +8,8 @@
 pub(crate) use model::*;
 #[cfg(loom)]
 pub use model::{
-    Fault, Heap, Left, Process, Thread, kill_asking_writer, kill_holder, kill_owner, kill_reader,
-    kill_writer, with,
+    Fault, Heap, Left, Process, Thread, kill_asking_writer, kill_holder, kill_inheriting_owner,
+    kill_owner, kill_reader, kill_writer, passed, with,
 };
 #[cfg(not(loom))]
 pub(crate) use real::*;
@@ -75,17 +75,10 @@ mod real {
         Futex::shared(word).wake(u32::MAX).unwrap_or(0)
     }
 
-    /// Sleeps while the word is `expected`.
+    /// Stores what publishes all that was done before, over what others may exchange at the same time.
     #[inline(always)]
-    pub(crate) fn sleep_until(
-        word: &Word,
-        expected: u32,
-        deadline: Option<Deadline>,
-    ) -> Result<(), Errno> {
-        match Futex::shared(word).wait(expected, deadline) {
-            Err(Errno::AGAIN) => Ok(()),
-            done => done,
-        }
+    pub(crate) fn overwrite(word: &Word, value: u32) {
+        word.store(value, Ordering::Release);
     }
 
     /// Wakes one who sleeps on the word.
@@ -231,14 +224,6 @@ mod real {
         };
         let at = Duration::try_from(deadline.at).unwrap_or_default();
         at.saturating_sub(now_by(deadline.clock)).min(at_most)
-    }
-
-    /// A deadline, or the time that is `slice` from now if that is earlier.
-    pub(crate) fn earlier(deadline: Option<Deadline>, slice: Duration) -> Option<Deadline> {
-        match deadline {
-            Some(_) if left(deadline, slice) < slice => deadline,
-            _ => Some(Deadline::after(Clock::Monotonic, slice)),
-        }
     }
 
     /// The header at the beginning of memory that can hold one.
@@ -419,7 +404,7 @@ mod model {
     use loom::thread::ThreadId;
     use rustix::io::Errno;
 
-    use crate::futex::Deadline;
+    use crate::futex::{Clock, Deadline, Timespec};
     use crate::map::Access;
     use crate::pshared::{mutex, rwlock, spin};
     use crate::ring::end::Side;
@@ -502,6 +487,8 @@ mod model {
     #[derive(Debug, Default)]
     struct Queue {
         sleepers: VecDeque<Arc<Condvar>>,
+        /// Who waits to be given the word, which then is its own: see [`lock_pi`].
+        heirs: VecDeque<(u32, Arc<Condvar>)>,
         /// Somebody has died, so no sleep is for ever: see [`die_beside`].
         has_died: bool,
         /// Somebody has died, and these have looked since: see [`look_again`].
@@ -518,6 +505,24 @@ mod model {
                 sleeper.notify_one();
             }
             count
+        }
+    }
+
+    impl Queue {
+        /// Makes the first one who waits the owner of the word, or nobody.
+        fn inherit(&mut self, word: &Word, died: u32) {
+            let heir = self.heirs.pop_front();
+            let waiters = match self.heirs.is_empty() {
+                true => 0,
+                false => WAITERS,
+            };
+            let owner = heir.as_ref().map_or(0, |heir| heir.0);
+            word.store(owner | waiters | died, Ordering::Release);
+            if let Some((_, given)) = heir {
+                if !has(Fault::NoWake) {
+                    given.notify_one();
+                }
+            }
         }
     }
 
@@ -592,13 +597,10 @@ mod model {
         Err(Errno::TIMEDOUT)
     }
 
-    pub(crate) fn sleep_until(
-        word: &Word,
-        expected: u32,
-        _: Option<Deadline>,
-    ) -> Result<(), Errno> {
-        word.sleep(expected);
-        Ok(())
+    /// Loom does not see that an exchange which misses a store comes before it. Among exchanges it does, and
+    /// tries all their orders.
+    pub(crate) fn overwrite(word: &Word, value: u32) {
+        word.swap(value, Ordering::Release);
     }
 
     pub(crate) fn wake_one(word: &Word) {
@@ -619,17 +621,53 @@ mod model {
         Ok(())
     }
 
-    /// The kernel's own locks are not modelled.
-    pub(crate) fn lock_pi(_: &Word, _: Option<Deadline>) -> Result<(), Errno> {
-        Err(Errno::NOSYS)
+    const WAITERS: u32 = 1 << 31;
+    const OWNER_DIED: u32 = 1 << 30;
+    const OWNER: u32 = OWNER_DIED - 1;
+
+    loom::thread_local! {
+        /// Which thread this is, for the kernel's own locks.
+        static ME: Cell<u32> = Cell::new(0);
     }
 
-    pub(crate) fn try_lock_pi(_: &Word) -> Result<bool, Errno> {
-        Err(Errno::NOSYS)
+    /// If it is free, takes it for this thread. Else the bit says that somebody waits, if one is to: so the
+    /// owner does not give it back without the kernel.
+    fn take_pi(word: &Word, waits: bool) -> bool {
+        let mut seen = word.load(Ordering::Relaxed);
+        loop {
+            let is_free = seen & OWNER == 0;
+            let now = match is_free {
+                true => ME.with(Cell::get) | seen & OWNER_DIED,
+                false if waits => seen | WAITERS,
+                false => return false,
+            };
+            // The kernel's exchanges are fences too.
+            match word.compare_exchange(seen, now, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return is_free,
+                Err(now) => seen = now,
+            }
+        }
     }
 
-    pub(crate) fn unlock_pi(_: &Word) -> Result<(), Errno> {
-        Err(Errno::NOSYS)
+    /// `FUTEX_LOCK_PI`: who waits sleeps until the kernel has made it the owner.
+    pub(crate) fn lock_pi(word: &Word, _: Option<Deadline>) -> Result<(), Errno> {
+        let mut queue = word.queue.lock().unwrap();
+        if !take_pi(word, true) {
+            let given = Arc::new(Condvar::new());
+            queue.heirs.push_back((ME.with(Cell::get), given.clone()));
+            drop(given.wait(queue).unwrap());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn try_lock_pi(word: &Word) -> Result<bool, Errno> {
+        let _queue = word.queue.lock().unwrap();
+        Ok(take_pi(word, false))
+    }
+
+    pub(crate) fn unlock_pi(word: &Word) -> Result<(), Errno> {
+        word.queue.lock().unwrap().inherit(word, 0);
+        Ok(())
     }
 
     macro_rules! const_fn {
@@ -668,12 +706,18 @@ mod model {
     pub struct Thread(pub u32);
 
     impl Thread {
+        /// Only the thread itself asks for it, before each call of the kernel that wants it.
         pub(crate) fn id(&self) -> u32 {
+            ME.with(|me| me.set(self.0));
             self.0
         }
 
         pub(crate) fn is_forked(&self) -> bool {
             false
+        }
+
+        pub(crate) fn light_fence(&self) {
+            Process(0).light_fence();
         }
 
         pub(crate) fn begin(&self, _: Node) {}
@@ -693,10 +737,6 @@ mod model {
             Self
         }
 
-        pub(crate) fn is_in_list(&self) -> bool {
-            false
-        }
-
         pub(crate) fn forget(&self) {}
     }
 
@@ -710,16 +750,22 @@ mod model {
 
     /// The owner of a mutex dies: what the kernel does then.
     pub fn kill_owner(mutex: &mutex::Mutex, owner: Thread) {
-        const WAITERS: u32 = 1 << 31;
-        const OWNER_DIED: u32 = 1 << 30;
-        let dead =
-            |seen| (seen & (OWNER_DIED - 1) == owner.id()).then_some(seen & WAITERS | OWNER_DIED);
+        let dead = |seen| (seen & OWNER == owner.id()).then_some(seen & WAITERS | OWNER_DIED);
         let word = &mutex.lock;
         match word.fetch_update(Ordering::AcqRel, Ordering::Acquire, dead) {
             Ok(seen) if seen & WAITERS != 0 => wake_one(word),
             // Between the exchange and the wake.
             Err(0) => wake_one(word),
             _ => {}
+        }
+    }
+
+    /// The same of a mutex that inherits priority.
+    pub fn kill_inheriting_owner(mutex: &mutex::Mutex, owner: Thread) {
+        let word = &mutex.lock;
+        let mut queue = word.queue.lock().unwrap();
+        if word.load(Ordering::Relaxed) & OWNER == owner.id() {
+            queue.inherit(word, OWNER_DIED);
         }
     }
 
@@ -809,16 +855,23 @@ mod model {
         Duration::ZERO
     }
 
-    pub(crate) fn has_passed(_: Deadline) -> bool {
-        false
+    /// A deadline that has passed. Others never pass.
+    pub fn passed() -> Deadline {
+        Deadline {
+            clock: Clock::Realtime,
+            at: Timespec::default(),
+        }
     }
 
-    pub(crate) fn left(_: Option<Deadline>, at_most: Duration) -> Duration {
-        at_most
+    pub(crate) fn has_passed(deadline: Deadline) -> bool {
+        deadline.at == Timespec::default()
     }
 
-    pub(crate) fn earlier(deadline: Option<Deadline>, _: Duration) -> Option<Deadline> {
-        deadline
+    pub(crate) fn left(deadline: Option<Deadline>, at_most: Duration) -> Duration {
+        match deadline.is_some_and(has_passed) {
+            true => Duration::ZERO,
+            false => at_most,
+        }
     }
 
     macro_rules! layout {

@@ -77,8 +77,12 @@ pub fn isolated(here: &str, body: impl FnOnce()) {
     kill_group(id);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
-    for line in err.lines().filter(|line| line.starts_with("skipped: ")) {
-        say(line);
+    for line in err.lines() {
+        if line.starts_with("skipped: ") {
+            say(line);
+        } else if line.starts_with("counted: ") {
+            println!("{line}");
+        }
     }
     assert!(
         output.status.success() && out.contains("1 passed"),
@@ -373,6 +377,12 @@ pub fn skip(reason: &str) {
         .unwrap_or("a test")
         .to_owned();
     say(&format!("skipped: {test}: {reason}"));
+}
+
+/// Says how many of something there were, in the output of the test (`--nocapture`).
+pub fn count(what: &str) {
+    let test = env::var(ROLE).unwrap_or_default();
+    say(&format!("counted: {test}: {what}"));
 }
 
 fn say(line: &str) {

@@ -6,6 +6,7 @@
    mutex try MUTEX              pthread_mutex_trylock, and unlocks; prints the result
    mutex hold MUTEX             locks, prints the result and ends only when it is killed
    mutex leave MUTEX            locks and ends: prints the result
+   mutex ceiling MUTEX          pthread_mutex_getprioceiling, pthread_mutex_setprioceiling: prints the results
    mutex repair MUTEX           locks, pthread_mutex_consistent, unlocks; prints the results
    mutex abandon MUTEX          locks and unlocks; prints the results
    mutex count MUTEX COUNTER N  N times: lock, add 1 to the int at COUNTER ("@NAME:OFFSET"), unlock */
@@ -98,6 +99,9 @@ int main(int argc, char **argv)
 			pause();
 	} else if (!strcmp(command, "leave")) {
 		puts(name(pthread_mutex_lock(mutex)));
+	} else if (!strcmp(command, "ceiling")) {
+		int old, got = pthread_mutex_getprioceiling(mutex, &old);
+		printf("%s %s\n", name(got), name(pthread_mutex_setprioceiling(mutex, 10, &old)));
 	} else if (!strcmp(command, "repair")) {
 		const char *got = name(pthread_mutex_lock(mutex));
 		const char *consistent = name(pthread_mutex_consistent(mutex));

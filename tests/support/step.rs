@@ -1,16 +1,13 @@
-//! Stops a child right before an operation on a ring, steps it through some of the operation's
-//! instructions, and kills it there.
+//! Stops a child right before an operation on a ring or a lock, steps it through some of the
+//! operation's instructions, and kills it there.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use linipc_core::map::{Access, Region};
 
 use crate::support::Peer;
 
-/// Where the identities are, which differ from run to run.
-const SLOTS: [Range<usize>; 2] = [448..832, 960..1344];
 /// How many steps the children of a test may make together, about.
 const STEPS: usize = 150_000;
 
@@ -76,14 +73,11 @@ impl Stage {
     }
 
     /// At which steps to kill: found by one run to the end of the operation. Some are left out, but
-    /// none around one that changed the ring's memory: between two of those a death leaves the same.
-    pub fn plan(&self, ring: &Region, child: &Peer) -> Vec<usize> {
+    /// none around one that changed the memory: between two of those a death leaves the same.
+    pub fn plan(&self, shared: &Region, child: &Peer) -> Vec<usize> {
         let memory = || {
-            let mut bytes = vec![0; ring.len()];
-            ring.bytes().read(0, &mut bytes).unwrap();
-            for slots in SLOTS {
-                bytes[slots].fill(0);
-            }
+            let mut bytes = vec![0; shared.len()];
+            shared.bytes().read(0, &mut bytes).unwrap();
             bytes
         };
         let (mut before, mut changes, mut len) = (memory(), BTreeSet::new(), 0_usize);
@@ -99,7 +93,7 @@ impl Stage {
                 break;
             }
         }
-        assert!(!changes.is_empty(), "the operation writes to the ring");
+        assert!(!changes.is_empty(), "the operation writes there");
         let stride = (len * len).div_ceil(2 * STEPS);
         (0..=len)
             .filter(|step| step % stride == 0 || *step == len)

@@ -39,6 +39,9 @@
 //!   Where that matters, use a lock that the kernel or the robust list gives back.
 //! - A process that is killed while it waits stays counted as a waiter. The others go on; posts
 //!   then make a needless system call.
+//! - If a process is killed when it has added a unit, before it wakes one who sleeps, that one sleeps
+//!   until the next post. Who waits for a [`pshared::semaphore`](crate::pshared::semaphore) looks every
+//!   50 ms.
 //! - Who may write the memory may write anything there: then calls fail with `INVAL` or
 //!   `OVERFLOW`, take units that nobody posted, or wait for ever (give a deadline). They do not
 //!   panic. A named semaphore is a file: who may write it may also truncate it, and the next touch

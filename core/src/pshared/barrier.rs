@@ -22,10 +22,11 @@
 //! ```text
 //!  0       4         8       12        16
 //!  +-------+---------+-------+---------+------------------------------+
-//!  | magic | parties | state | (zero)  | 64 slots: identities, or 0   |   528 bytes
+//!  | magic | parties | state | (zero)  | 64 slots                     |   528 bytes
 //!  +-------+---------+-------+---------+------------------------------+
 //!
 //!  state  generation << 20 | last one that was complete << 8 | how many are there << 1 | somebody may sleep
+//!  slot   0, an identity, or that of a dead one until it is free: 4096 + the generation that is broken for it
 //! ```
 //!
 //! # A generation
@@ -49,7 +50,7 @@
 //!
 //! | release | acquire | publishes |
 //! |---|---|---|
-//! | (A1) each party exchanges the state | (A1) the last one exchanges it | what all did before they came |
+//! | (A1) each party exchanges the state | (A1) the last one exchanges it | what all did before they came, through whatever exchanges are between |
 //! | (A1) the last one exchanges it | (W1) the others load it | the same |
 //!
 //! # Pitfalls
@@ -112,6 +113,17 @@ impl State {
     const fn broken(self) -> Self {
         Self::of(self.generation() + 1, self.complete())
     }
+}
+
+/// What is in the place of a dead one, until the generation is broken. No identity is so small.
+const fn dead(generation: u32) -> u64 {
+    (GENERATIONS + generation) as u64
+}
+
+/// Which generation that is, if it is that.
+fn of_dead(party: u64) -> Option<u32> {
+    let generation = u32::try_from(party).ok()?.checked_sub(GENERATIONS)?;
+    (generation < GENERATIONS).then_some(generation)
 }
 
 /// A barrier, as it is in memory.
@@ -243,34 +255,51 @@ impl Barrier {
 
     /// If a party is dead, breaks the generation, if somebody is there, and then frees the place: so that
     /// nobody who takes it is counted beside the dead one.
+    ///
+    /// Others may do the same, each as far as it comes. So the place first says for which generation that is
+    /// done, and no other one is broken for it.
     fn clear_if_dead(&self, slot: &AtomicU64) {
-        // Acquire, both: of `join`, and of who cleared it.
-        let party = slot.load(Ordering::Acquire);
-        if party == 0 || is_alive(party) {
+        // Acquire: of `join`; and of who has named a generation, so that the state is not of one before.
+        let mut party = slot.load(Ordering::Acquire);
+        if party == 0 || of_dead(party).is_none() && is_alive(party) {
             return;
         }
-        // Acquire: it is of after the death, so the dead one is in the count, if it came. loom cannot see it,
-        // since `is_alive` orders it too.
-        let mut state = State(self.state.load(Ordering::Acquire));
-        // Else another one has done it, and the generation is perhaps the next one.
-        while slot.load(Ordering::Acquire) == party {
-            if state.count() != 0 {
-                // Release and Acquire: as (A1).
-                if let Err(now) = self.state.compare_exchange(
-                    state.0,
-                    state.broken().0,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                ) {
-                    state = State(now);
-                    continue;
+        loop {
+            // Acquire: it is of after the death, so the dead one is in the count, if it came. loom cannot see
+            // it, since `is_alive` orders it too.
+            let state = State(self.state.load(Ordering::Acquire));
+            let next = match of_dead(party) {
+                Some(generation) if generation == state.generation() => {
+                    if state.count() != 0 {
+                        // Release and Acquire: as (A1). Relaxed on failure: it is loaded again.
+                        let broken = self.state.compare_exchange(
+                            state.0,
+                            state.broken().0,
+                            Ordering::AcqRel,
+                            Ordering::Relaxed,
+                        );
+                        if broken.is_err() {
+                            continue;
+                        }
+                        self.wake(state.0);
+                    }
+                    0
                 }
-                self.wake(state.0);
-            }
+                // It was complete, with the dead one.
+                Some(generation) if generation == state.complete() => dead(state.generation()),
+                // It was broken, be it for another one.
+                Some(_) => 0,
+                None => dead(state.generation()),
+            };
             // Release: whoever takes the place comes after the generation was broken; as in `join`,
-            // loom cannot see it.
-            let _ = slot.compare_exchange(party, 0, Ordering::Release, Ordering::Relaxed);
-            return;
+            // loom cannot see it. Acquire on failure: as the load above.
+            match slot.compare_exchange(party, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if next == 0 => return,
+                Ok(_) => party = next,
+                Err(now) if of_dead(now).is_some() => party = now,
+                // Another one has freed it.
+                Err(_) => return,
+            }
         }
     }
 
@@ -434,11 +463,11 @@ impl Party<'_> {
         // Relaxed: the exchange looks again.
         let mut seen = State(self.barrier.state.load(Ordering::Relaxed));
         while seen.generation() == generation && seen.count() > 0 {
-            // Release and Acquire: what others did before they came goes on to the last one.
+            // Relaxed: what others did before they came goes on through exchanges of any kind.
             match self.barrier.state.compare_exchange(
                 seen.0,
                 seen.0 - ONE,
-                Ordering::AcqRel,
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Err(why),

@@ -18,7 +18,7 @@ use core::time::Duration;
 
 use rustix::io::Errno;
 
-use super::{Error, LOOK, PAUSE};
+use super::{Error, LOOK, NAP, PAUSE};
 use crate::futex::Deadline;
 use crate::sync::{
     self, Ordering, SPINS, Word, const_fn, heavy_fence, sleep, spin, wake, wake_one,
@@ -29,9 +29,6 @@ const ASLEEP: u32 = 1;
 /// The rest counts how often the bell was rung: else who sleeps after that could not tell it, once another
 /// one has set the bit again.
 const RING: u32 = 2;
-
-/// How long to sleep without a heavy fence, since then a wake may be missed.
-const NAP: Duration = Duration::from_millis(1);
 
 /// Where somebody sleeps, or nobody.
 #[derive(Debug)]

@@ -211,7 +211,8 @@ impl Condvar {
     #[cold]
     fn wake_one(&self) {
         if wake_some(&self.sequence, 1) == 0 {
-            // The bit is of one who is gone, and goes too. Who came meanwhile sleeps with it.
+            // The bit is of one who is gone, and goes too, so that nobody makes the call again in vain: of
+            // that loom cannot see anything. Who came meanwhile sleeps with it.
             self.wake_all();
         }
     }
@@ -224,6 +225,10 @@ impl Condvar {
     /// - [pthread_cond_broadcast(3)](https://man7.org/linux/man-pages/man3/pthread_cond_broadcast.3p.html)
     #[doc(alias = "pthread_cond_broadcast")]
     pub fn notify_all(&self, guard: &Guard<'_>) {
+        // Those who wait must not believe that they were moved.
+        if !guard.can_move_sleepers() {
+            return self.wake_all();
+        }
         let (seen, now) = self.change(|| {
             // Relaxed: (N1) publishes it.
             self.requeues.fetch_add(1, Ordering::Relaxed);

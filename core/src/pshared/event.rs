@@ -202,6 +202,12 @@ impl Event {
         self.wait_for_set(Some(deadline))
     }
 
+    /// Whether one has been about to sleep since it was set, in a model.
+    #[cfg(loom)]
+    pub fn is_waited_for(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & ASLEEP != 0
+    }
+
     /// Goes on if it is set; else gives the state. Whoever takes it sets the bit if `others` is it.
     fn take(&self, mut seen: u32, others: u32) -> Result<(), u32> {
         while seen & SET != 0 {
@@ -240,6 +246,7 @@ impl Event {
             if spins > 0 {
                 spins -= 1;
                 spin();
+                // (W1) Acquire. Models do not spin: loom cannot see it.
                 seen = self.state.load(Ordering::Acquire);
                 continue;
             }

@@ -164,6 +164,9 @@ impl core::error::Error for AttachError {}
 /// was to wake it.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long to sleep without a heavy fence, since then a wake may be missed.
+const NAP: Duration = Duration::from_millis(1);
+
 /// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
 /// since each look takes the cache line away from it.
 const PAUSE: u32 = 16;

@@ -1,8 +1,9 @@
 //! A robust mutex: whoever holds it may be killed, and the next one learns that.
 //!
-//! Mirrors pthread_mutex_lock(3), pthread_mutexattr_setrobust(3) and futex(2). The format is that of
-//! glibc's `pthread_mutex_t` on 64-bit machines, on all machines, so a 64-bit C program can use the same
-//! mutex ([`pthread`](super::pthread)).
+//! Mirrors pthread_mutex_lock(3), pthread_mutexattr_setrobust(3) and futex(2). There are two protocols: our
+//! own, in which unlocking is a store, and that of glibc's `pthread_mutex_t`, for a mutex that C programs lock
+//! too ([`pthread`](super::pthread)), and for one that [inherits priority](Mutex::inheriting). Who attaches
+//! need not know which it is.
 //!
 //! ```
 //! use linipc_core::map::{Access, Region};
@@ -33,10 +34,16 @@
 //!   shared, whoever has it                  |  of the owner's process only
 //!
 //!  lock   thread id of the owner | somebody sleeps << 31 | an owner died << 30
-//!  owner  the same id, or INT_MAX: inconsistent, or INT_MAX - 1: not recoverable
-//!  kind   0 normal, 1 recursive, 2 error-checking | 16 robust | 32 inherits priority | 128 shared
+//!  count  how often the owner has it; kept for recursive mutexes, and always in C's protocol
+//!  owner  the same id (C's), or 0; INT_MAX: inconsistent; INT_MAX - 1: not recoverable
+//!  users  0, or 1: somebody may sleep; in C's protocol how many have it
+//!  kind   0 normal, 1 recursive, 2 error-checking
+//!         | 0x6c70008c: our protocol, which glibc refuses with EINVAL
+//!         | 16 robust | 32 inherits priority | 128 shared: C's
 //!         | 512 a C program said that it is normal
 //! ```
+//!
+//! It is the place of each word in 64-bit glibc, on all machines.
 //!
 //! # Links and strangers
 //!
@@ -50,8 +57,27 @@
 //!
 //! | release | acquire | publishes |
 //! |---|---|---|
-//! | (U1) `unlock` exchanges the lock word | (L1), (L2) the next owner exchanges it | what the mutex guards |
+//! | (U1) `unlock` stores or exchanges the lock word | (L1), (L2) the next owner exchanges it | what the mutex guards |
 //! | the kernel sets `OWNER_DIED` | (L2) the next owner exchanges it | the same, as far as it came |
+//!
+//! Who unlocks by a store does not see the bit of those who sleep, and writes over it. It and they find
+//! each other by the word `asleep` (C's `users`):
+//!
+//! | who goes to sleep | who unlocks while `asleep` is 0 |
+//! |---|---|
+//! | (S1) sets `asleep` | (U1) stores 0 in the lock word |
+//! | (S2) heavy fence | (U2) light fence |
+//! | (S3) sets the bit in the lock word, or finds it free | (U3) looks at `asleep`, and wakes one |
+//! | (S4) looks whether `asleep` is still set, and sleeps | |
+//!
+//! If (S2) is before (U2), (U3) sees the word, or whoever has cleared it wakes one later; if not, (S3) sees
+//! the lock free. While `asleep` is set, owners unlock as in C's protocol, by an exchange that shows the bit.
+//! An owner that finds no bit clears `asleep` *before* that exchange, and wakes one after it in any case: one
+//! whose bit was written over by a store that has not come to (U3) yet. Who was woken sets both again when it
+//! sleeps, or has the lock, for it does not know whether others sleep; if it gives up, it wakes the next one.
+//! (S4) is for one that set `asleep` before an owner cleared it, and the bit in the word of a later owner.
+//!
+//! Where the heavy fence is refused, who sleeps looks again every millisecond.
 //!
 //! # Pitfalls
 //!
@@ -61,6 +87,8 @@
 //! - A signal handler must not lock or unlock: it may interrupt a change of the thread's list.
 //! - Of some owners the kernel does not tell: a thread other than the first that calls execve(2), one whose
 //!   list leads through memory that is gone. Who waits asks for them every 50 ms; who only tries does not.
+//! - If one is killed just when it gives the mutex to those who sleep, and another one is faster than they are,
+//!   they may sleep until they look again, after 50 ms.
 
 use core::fmt;
 use core::mem;
@@ -68,18 +96,21 @@ use core::ptr;
 
 use rustix::io::Errno;
 
-use super::{AttachError, Error, InPlace, LOOK, PAUSE, find};
+use super::{AttachError, Error, InPlace, LOOK, NAP, PAUSE, find};
 use crate::futex::Deadline;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, earlier, has_passed,
-    is_anybody, layout, lock_pi, requeue, sleep_until, spin, try_lock_pi, unlock_pi, wake_one,
+    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, heavy_fence,
+    is_anybody, layout, left, lock_pi, overwrite, requeue, sleep, spin, try_lock_pi, unlock_pi,
+    wake_one,
 };
 
 mod split;
 mod stalled;
 
 use self::split::Claim;
+#[cfg(loom)]
+pub use self::split::SplitModel;
 pub use self::split::{Split, SplitMutex};
 
 /// Somebody sleeps (`FUTEX_WAITERS`).
@@ -94,9 +125,12 @@ const INCONSISTENT: u32 = i32::MAX as u32;
 /// As owner: nobody can have it any more.
 const NOT_RECOVERABLE: u32 = INCONSISTENT - 1;
 
-const ROBUST: u32 = 16;
-const INHERIT: u32 = 32;
+/// Our own protocol: "lp", and in the lower 7 bits nothing that glibc knows.
+const NATIVE: u32 = 0x6c70_008c;
+/// C's: robust, and shared.
+const PTHREAD: u32 = 16 | SHARED;
 const SHARED: u32 = 128;
+const INHERIT: u32 = 32;
 /// glibc's, where a program says of a normal mutex that it is one.
 const NORMAL: u32 = 512;
 /// Of what is read once, and in no memory: a [`Split`]'s.
@@ -119,16 +153,17 @@ pub enum Kind {
 struct Attributes(u32);
 
 impl Attributes {
-    const fn new(kind: Kind, inherits: bool) -> Self {
-        Self(kind as u32 | ROBUST | SHARED | if inherits { INHERIT } else { 0 })
+    const fn new(kind: Kind, protocol: u32) -> Self {
+        Self(kind as u32 | protocol)
     }
 
-    const PLAIN: Self = Self::new(Kind::Normal, false);
+    const PLAIN: Self = Self::new(Kind::Normal, NATIVE);
 
-    #[inline(always)]
     fn check(bits: u32) -> Option<Self> {
-        let kind = (bits & !(INHERIT | NORMAL)).wrapping_sub(ROBUST | SHARED);
-        (kind <= Kind::ErrorCheck as u32).then_some(Self(bits))
+        let is_kind = |of: u32| of <= Kind::ErrorCheck as u32;
+        let is_native = is_kind(bits.wrapping_sub(NATIVE));
+        let is_pthread = is_kind((bits & !(INHERIT | NORMAL)).wrapping_sub(PTHREAD));
+        (is_native || is_pthread).then_some(Self(bits))
     }
 
     /// Whether nobody learns of its owner's death.
@@ -136,10 +171,20 @@ impl Attributes {
         (self.0 & !NORMAL).wrapping_sub(SHARED) <= Kind::ErrorCheck as u32
     }
 
-    /// Whether neither the kernel nor a count has a part in it.
+    /// Whether neither C, nor the kernel, nor a count has a part in it.
     #[inline(always)]
     fn is_plain(self) -> bool {
         self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN.0
+    }
+
+    #[inline(always)]
+    fn is_native(self) -> bool {
+        self.0 & NATIVE == NATIVE
+    }
+
+    /// Those of a [`Split`]. Who has it, and how often, is not to be read from what others can write.
+    fn split(self) -> Self {
+        Self(SPLIT | self.0 & !3 | Kind::ErrorCheck as u32)
     }
 
     fn is_split(self) -> bool {
@@ -163,6 +208,7 @@ pub struct Mutex {
     pub(crate) lock: Word,
     count: AtomicU32,
     owner: AtomicU32,
+    /// In our protocol, whether somebody may sleep: `asleep` above.
     users: AtomicU32,
     kind: AtomicU32,
     _link: AtomicU32,
@@ -242,20 +288,31 @@ impl Mutex {
         /// As for [`Mutex::init`]; and it must not be moved or freed while it is locked, even if its
         /// guard was forgotten. A `static` is right.
         pub unsafe fn new(kind: Kind) -> Self {
-            Self::with(Attributes::new(kind, false))
+            Self::with(Attributes::new(kind, NATIVE))
         }
     }
 
     const_fn! {
-        /// [`Mutex::new`] that lends its owner the priority of those who wait
-        /// (`PTHREAD_PRIO_INHERIT`).
+        /// [`Mutex::new`] that C programs find as a `pthread_mutex_t` of 64-bit glibc.
+        ///
+        /// # Safety
+        ///
+        /// As for [`Mutex::new`].
+        pub unsafe fn pthread(kind: Kind) -> Self {
+            Self::with(Attributes::new(kind, PTHREAD))
+        }
+    }
+
+    const_fn! {
+        /// [`Mutex::pthread`] that lends its owner the priority of those who wait
+        /// (`PTHREAD_PRIO_INHERIT`): each wait is the kernel's.
         ///
         /// # Safety
         ///
         /// As for [`Mutex::new`].
         #[doc(alias = "pthread_mutexattr_setprotocol")]
         pub unsafe fn inheriting(kind: Kind) -> Self {
-            Self::with(Attributes::new(kind, true))
+            Self::with(Attributes::new(kind, PTHREAD | INHERIT))
         }
     }
 
@@ -291,7 +348,20 @@ impl Mutex {
     /// - [pthread_mutex_init(3)](https://man7.org/linux/man-pages/man3/pthread_mutex_init.3p.html)
     #[doc(alias = "pthread_mutex_init")]
     pub unsafe fn init(memory: SharedBytes<'_>, kind: Kind) -> Result<&Self, AttachError> {
-        find::<Self>(memory).map(|mutex| mutex.format(Attributes::new(kind, false)))
+        find::<Self>(memory).map(|mutex| mutex.format(Attributes::new(kind, NATIVE)))
+    }
+
+    /// [`Mutex::init`] of one that C programs lock [too](Mutex::pthread).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mutex::init`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Mutex::init`].
+    pub unsafe fn init_pthread(memory: SharedBytes<'_>, kind: Kind) -> Result<&Self, AttachError> {
+        find::<Self>(memory).map(|mutex| mutex.format(Attributes::new(kind, PTHREAD)))
     }
 
     /// [`Mutex::init`] of an [inheriting](Mutex::inheriting) mutex.
@@ -307,7 +377,7 @@ impl Mutex {
         memory: SharedBytes<'_>,
         kind: Kind,
     ) -> Result<&Self, AttachError> {
-        find::<Self>(memory).map(|mutex| mutex.format(Attributes::new(kind, true)))
+        find::<Self>(memory).map(|mutex| mutex.format(Attributes::new(kind, PTHREAD | INHERIT)))
     }
 
     /// The mutex at the beginning of memory.
@@ -467,8 +537,8 @@ impl Mutex {
     /// What it is, unchecked.
     #[inline(always)]
     fn attributes(&self) -> Attributes {
-        // Relaxed: it does not change.
-        Attributes(self.kind.load(Ordering::Relaxed))
+        // Relaxed: it does not change. No mutex in memory is a `Split`'s.
+        Attributes(self.kind.load(Ordering::Relaxed) & !SPLIT)
     }
 
     #[inline(always)]
@@ -553,7 +623,7 @@ impl Mutex {
         // Relaxed: the lock word orders it, and all that follows.
         match taken {
             Ok(_) if self.owner.load(Ordering::Relaxed) != NOT_RECOVERABLE => {
-                self.finish(thread, node);
+                self.finish(thread, node, place, how.others());
                 Ok(Locked::Consistent)
             }
             Ok(_) => Err(self.give_up(thread, attributes)),
@@ -563,12 +633,20 @@ impl Mutex {
 
     /// The mutex is the thread's, and consistent: does what else belongs to that.
     #[inline(always)]
-    fn finish(&self, thread: Thread, node: Node) {
+    fn finish(&self, thread: Thread, node: Node, place: Attributes, others: u32) {
         thread.insert(node);
-        self.count.store(1, Ordering::Relaxed);
-        self.owner.store(thread.id(), Ordering::Relaxed);
-        let users = self.users.load(Ordering::Relaxed);
-        self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        if !place.is_plain() {
+            self.count.store(1, Ordering::Relaxed);
+        }
+        if place.is_native() {
+            if others != 0 {
+                self.set_asleep();
+            }
+        } else {
+            self.owner.store(thread.id(), Ordering::Relaxed);
+            let users = self.users.load(Ordering::Relaxed);
+            self.users.store(users.wrapping_add(1), Ordering::Relaxed);
+        }
         thread.end();
     }
 
@@ -581,11 +659,18 @@ impl Mutex {
         attributes: Attributes,
         how: How,
     ) -> Result<Locked, Error> {
-        let got = self
-            .contend(seen, thread, attributes, how)
-            .inspect_err(|_| {
+        let mut others = how.others();
+        let got = match self.contend(seen, thread, attributes, how, &mut others) {
+            Ok(got) => got,
+            Err(error) => {
+                if others != 0 {
+                    // It may have been woken in place of another one.
+                    self.wake();
+                }
                 thread.end();
-            })?;
+                return Err(error);
+            }
+        };
         // Relaxed: as in `acquire_with`.
         let owner = self.owner.load(Ordering::Relaxed);
         match got {
@@ -598,13 +683,18 @@ impl Mutex {
             }
             _ if owner == NOT_RECOVERABLE => Err(self.give_up(thread, attributes)),
             Got::Free => {
-                self.finish(thread, self.node(attributes));
+                self.finish(thread, self.node(attributes), attributes, others);
                 Ok(Locked::Consistent)
             }
             Got::OwnerDied => {
                 thread.insert(self.node(attributes));
-                self.count.store(1, Ordering::Relaxed);
-                // The dead one stays counted as a user, in place of this one.
+                if !attributes.is_plain() {
+                    self.count.store(1, Ordering::Relaxed);
+                }
+                if attributes.is_native() {
+                    self.set_asleep();
+                }
+                // For C the dead one stays counted as a user, in place of this one.
                 self.owner.store(INCONSISTENT, Ordering::Relaxed);
                 thread.end();
                 Ok(Locked::OwnerDied)
@@ -616,6 +706,10 @@ impl Mutex {
     #[cold]
     #[inline(never)]
     fn give_up(&self, thread: Thread, attributes: Attributes) -> Error {
+        if attributes.is_native() {
+            // The bit may be in the word without it, for one that has slept does not know whether others do.
+            self.set_asleep();
+        }
         self.release(thread, attributes);
         thread.end();
         Error::NotRecoverable
@@ -628,6 +722,7 @@ impl Mutex {
         thread: Thread,
         attributes: Attributes,
         how: How,
+        others: &mut u32,
     ) -> Result<Got, Error> {
         if seen & OWNER == thread.id() {
             if attributes.is(Kind::Recursive) {
@@ -646,17 +741,24 @@ impl Mutex {
         if attributes.inherits() {
             return self.contend_inheriting(how);
         }
-        self.wait(seen, thread, how)
+        self.wait(seen, thread, attributes, how, others)
     }
 
-    fn wait(&self, mut seen: u32, thread: Thread, how: How) -> Result<Got, Error> {
-        // Who has slept does not know whether others do.
-        let mut others = how.others();
+    /// `others` becomes the bit of who has slept, and does not know whether others do.
+    fn wait(
+        &self,
+        mut seen: u32,
+        thread: Thread,
+        attributes: Attributes,
+        how: How,
+        others: &mut u32,
+    ) -> Result<Got, Error> {
         let mut spins = SPINS;
         let mut pause = 1;
+        let mut tries = 10;
         loop {
             if seen & OWNER == 0 {
-                let mine = thread.id() | seen & WAITERS | others;
+                let mine = thread.id() | seen & WAITERS | *others;
                 // (L2) Acquire: as (L1).
                 match self.lock.compare_exchange_weak(
                     seen,
@@ -684,26 +786,49 @@ impl Mutex {
             if deadline.is_some_and(has_passed) {
                 return Err(Error::TimedOut);
             }
-            if seen & WAITERS == 0 {
-                // Relaxed: the kernel compares again, and (U1) sees the bit in the very word that it
-                // exchanges.
-                if let Err(now) = self.lock.compare_exchange_weak(
-                    seen,
-                    seen | WAITERS,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                ) {
-                    seen = now;
-                    continue;
+            let mut at_most = LOOK;
+            if attributes.is_native() {
+                // (S1)
+                self.set_asleep();
+                // (S2)
+                if !heavy_fence() {
+                    at_most = NAP;
                 }
             }
+            // (S3) Acquire: an owner's clearing of `asleep`, for (S4). The kernel compares again; who unlocks
+            // by an exchange sees the bit in the very word that it exchanges.
+            let now = match seen & WAITERS {
+                0 => self.lock.compare_exchange(
+                    seen,
+                    seen | WAITERS,
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ),
+                _ => Ok(self.lock.load(Ordering::Acquire)),
+            };
+            if now != Ok(seen) {
+                seen = now.unwrap_or_else(|now| now);
+                continue;
+            }
+            // (S4) Relaxed: (S3) orders it.
+            if attributes.is_native() && self.users.load(Ordering::Relaxed) == 0 {
+                if tries > 0 {
+                    tries -= 1;
+                    // Others may rely on this one by now.
+                    *others = WAITERS;
+                    seen |= WAITERS;
+                    continue;
+                }
+                // It is a stranger who clears it.
+                at_most = NAP;
+            }
             // A wake may have been for one who was killed before it could lock.
-            match sleep_until(&self.lock, seen | WAITERS, earlier(deadline, LOOK)) {
+            match sleep(&self.lock, seen | WAITERS, left(deadline, at_most)) {
                 Ok(()) | Err(Errno::INTR) => {}
                 Err(Errno::TIMEDOUT) if !deadline.is_some_and(has_passed) => self.look_for_owner(),
                 Err(error) => return Err(error.into()),
             }
-            others = WAITERS;
+            *others = WAITERS;
             spins = SPINS;
             seen = self.lock.load(Ordering::Relaxed);
         }
@@ -742,9 +867,30 @@ impl Mutex {
         }
     }
 
+    /// Says that somebody may sleep.
+    fn set_asleep(&self) {
+        // Relaxed: of the owner, or as (S1), which (S2) orders.
+        self.users.swap(1, Ordering::Relaxed);
+    }
+
     /// Gives the word back, and wakes one who sleeps.
     #[inline(always)]
     fn release(&self, thread: Thread, attributes: Attributes) {
+        if attributes.is_native() {
+            // Relaxed: if it is being set just now, (U3) sees it.
+            if self.users.load(Ordering::Relaxed) != 0 {
+                return self.release_to_sleepers();
+            }
+            // (U1) Release: what this owner did is visible to the next one.
+            overwrite(&self.lock, 0);
+            // (U2)
+            thread.light_fence();
+            // (U3) Relaxed: (U2) orders it.
+            if self.users.load(Ordering::Relaxed) != 0 {
+                self.wake();
+            }
+            return;
+        }
         if attributes.inherits() {
             // (U1) In models nothing inherits: loom cannot see it.
             let free =
@@ -762,6 +908,29 @@ impl Mutex {
         }
     }
 
+    /// The same, in our protocol, while somebody may sleep.
+    #[cold]
+    #[inline(never)]
+    fn release_to_sleepers(&self) {
+        // Relaxed, all: the exchanges publish it, and (S3) sees it there, or in the word of a later owner.
+        let mine = self.lock.load(Ordering::Relaxed);
+        if mine & WAITERS == 0 {
+            self.users.swap(0, Ordering::Relaxed);
+            // (U1) Release: as there, and that `asleep` is cleared.
+            let free = self
+                .lock
+                .compare_exchange(mine, 0, Ordering::Release, Ordering::Relaxed);
+            if free.is_ok() {
+                return self.wake();
+            }
+            // The bit came. This is still the owner: later it could be taken for that of one who sleeps.
+            self.set_asleep();
+        }
+        // (U1) Release: as there.
+        self.lock.swap(0, Ordering::Release);
+        self.wake();
+    }
+
     #[cold]
     #[inline(never)]
     fn wake(&self) {
@@ -774,10 +943,16 @@ impl Mutex {
         let node = self.node(attributes);
         thread.begin(node);
         // Relaxed: (U1) publishes them.
-        self.owner.store(owner, Ordering::Relaxed);
-        self.count.store(0, Ordering::Relaxed);
-        let users = self.users.load(Ordering::Relaxed);
-        self.users.store(users.wrapping_sub(1), Ordering::Relaxed);
+        if !attributes.is_native() || owner != 0 {
+            self.owner.store(owner, Ordering::Relaxed);
+        }
+        if !attributes.is_plain() {
+            self.count.store(0, Ordering::Relaxed);
+        }
+        if !attributes.is_native() {
+            let users = self.users.load(Ordering::Relaxed);
+            self.users.store(users.wrapping_sub(1), Ordering::Relaxed);
+        }
         thread.remove(node);
         self.release(thread, attributes);
         thread.end();
@@ -799,7 +974,7 @@ impl Mutex {
         }
         self.unlock(thread, attributes, owner);
         if attributes.is_split() {
-            self.claim().release();
+            self.claim().release(thread, attributes);
         }
     }
 
@@ -860,15 +1035,20 @@ impl<'a> Guard<'a> {
         mutex.acquire(thread, attributes, how)
     }
 
-    /// Lets those who sleep on a word, if that is `expected`, sleep on until the mutex is free, one after
-    /// the other; whether it could be done.
-    pub(crate) fn move_sleepers(&self, word: &Word, expected: u32) -> bool {
+    /// Whether others can sleep on at the mutex who sleep elsewhere.
+    pub(crate) fn can_move_sleepers(&self) -> bool {
         let attributes = self.attributes;
-        if self.thread.is_forked() || attributes.inherits() || attributes.is_stalled() {
-            return false;
-        }
+        !self.thread.is_forked() && !attributes.inherits() && !attributes.is_stalled()
+    }
+
+    /// Lets those who sleep on a word, if that is `expected`, sleep on until the mutex is free, one after
+    /// the other; whether it could be done. Only if they [can](Guard::can_move_sleepers).
+    pub(crate) fn move_sleepers(&self, word: &Word, expected: u32) -> bool {
         // Relaxed: (U1) of this thread sees it.
         self.mutex.lock.fetch_or(WAITERS, Ordering::Relaxed);
+        if self.attributes.is_native() {
+            self.mutex.set_asleep();
+        }
         requeue(word, expected, &self.mutex.lock).is_ok()
     }
 }
@@ -906,8 +1086,11 @@ impl<'a> Inconsistent<'a> {
         // SAFETY: `self` is forgotten, so the guard is taken once.
         let guard = unsafe { ptr::read(&*self.0) };
         mem::forget(self);
+        let owner = match guard.attributes.is_native() {
+            true => 0,
+            false => guard.thread.id(),
+        };
         // Relaxed: of this thread.
-        let owner = guard.thread.id();
         guard.mutex.owner.store(owner, Ordering::Relaxed);
         guard
     }

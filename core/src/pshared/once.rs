@@ -39,7 +39,7 @@
 //! |---|---|---|
 //! | (C1) `complete` stores 1 | (B1) `begin` and `is_done` load it | what was initialised |
 //! | (D1) a guard that is dropped stores what it found | (B2) the next one exchanges it | what it did before it gave up |
-//! | (C2) who is done exchanges the bell | (S1) who goes to sleep exchanges it | one of the two is later: it sees what the other one did before, the sleeper the state, or who is done the bit |
+//! | (C2) who is done exchanges the bell | (S1) who goes to sleep exchanges it | one of the two is later: the sleeper sees the state, or who is done sees the bit, in the very word that it exchanges |
 //!
 //! # Pitfalls
 //!
@@ -236,18 +236,21 @@ impl Once {
             if spins > 0 {
                 spins -= 1;
                 spin();
+                // (B1) Acquire. Models do not spin: loom cannot see it.
                 seen = self.state.load(Ordering::Acquire);
                 continue;
             }
             let How::Wait(deadline) = how else {
                 return Err(Error::Busy);
             };
-            // (S1) Release and Acquire: of (C2).
-            let bell = self.bell.fetch_or(ASLEEP, Ordering::AcqRel) | ASLEEP;
-            let now = self.state.load(Ordering::Acquire);
+            // (S1) Acquire: of (C2).
+            let bell = self.bell.fetch_or(ASLEEP, Ordering::Acquire) | ASLEEP;
+            // Relaxed: it is only compared, and (S1) is before it.
+            let now = self.state.load(Ordering::Relaxed);
             if now == seen {
                 sleep_a_while(&self.bell, bell, deadline)?;
             }
+            // (B1) Acquire.
             seen = self.state.load(Ordering::Acquire);
         }
     }
@@ -258,10 +261,10 @@ impl Once {
         let mut seen = self.bell.load(Ordering::Relaxed);
         loop {
             let now = (seen & !ASLEEP).wrapping_add(RING);
-            // (C2) Release and Acquire: if (S1) is later, it sees the state; else this one sees the bit.
+            // (C2) Release: if (S1) is later, it sees the state; else this one sees the bit.
             match self
                 .bell
-                .compare_exchange_weak(seen, now, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange_weak(seen, now, Ordering::Release, Ordering::Relaxed)
             {
                 Ok(_) => break,
                 Err(other) => seen = other,

@@ -76,15 +76,26 @@ impl Process {
         mark_of(self.identity)
     }
 
-    /// Whether a mark is of another process: of one of the parents of this one.
+    /// The page of the process that made a mark, and of its children. Who has a mark knows that there is one.
     #[inline(always)]
-    pub(crate) fn is_forked_from(mark: u32) -> bool {
+    fn page_of(_mark: u32) -> &'static Page {
         // Relaxed: it was set when the mark was made.
         let page = PAGE.load(Ordering::Relaxed);
         // SAFETY: There is a mark, so there was a page when it was made, and it is mapped for good.
-        let page = unsafe { &*page };
+        unsafe { &*page }
+    }
+
+    /// Whether a mark is of another process: of one of the parents of this one.
+    #[inline(always)]
+    pub(crate) fn is_forked_from(mark: u32) -> bool {
         // Relaxed: as in `is_forked`.
-        page.mark.load(Ordering::Relaxed) != mark
+        Self::page_of(mark).mark.load(Ordering::Relaxed) != mark
+    }
+
+    /// [`Process::light_fence`] of the process that made a mark.
+    #[inline(always)]
+    pub(crate) fn light_fence_of(mark: u32) {
+        Self::page_of(mark).light_fence();
     }
 
     /// What is written down: neither 0 nor another small number.
@@ -99,9 +110,16 @@ impl Process {
     #[inline(always)]
     #[allow(dead_code, reason = "models have their own")]
     pub(crate) fn light_fence(&self) {
+        self.page.light_fence();
+    }
+}
+
+impl Page {
+    #[inline(always)]
+    fn light_fence(&self) {
         sync::light_fence();
         // Relaxed: of this process.
-        if self.page.is_unreached.load(Ordering::Relaxed) {
+        if self.is_unreached.load(Ordering::Relaxed) {
             fence(Ordering::SeqCst);
         }
     }

@@ -7,7 +7,9 @@
 //! | `sem_t`, process-shared | [`Semaphore`] | glibc and musl, 32 and 64 bit ([`Format`]) |
 //!
 //! Both sides lock each other out, wake each other, and learn of each other's death, if the mutex is robust.
-//! Either side may make the object, in memory that both map; one that is not robust only C.
+//! Either side may make the object, in memory that both map (one that is not robust only C): on ours by
+//! [`Mutex::pthread`](super::mutex::Mutex::pthread), [`init_pthread`](super::mutex::Mutex::init_pthread) or those
+//! that inherit priority. To a mutex of our own protocol glibc says `EINVAL`.
 //!
 //! ```c
 //! pthread_mutexattr_t attributes;
@@ -16,6 +18,13 @@
 //! pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
 //! pthread_mutex_init(mutex, &attributes); // what `Mutex::attach` finds
 //! ```
+//!
+//! # Pitfalls
+//!
+//! - If one is killed after it has freed a mutex, before it wakes one who sleeps there, the kernel does that
+//!   (since Linux 5.5), unless another one has locked in between: that one does not know that others sleep, and
+//!   wakes nobody either. Ours look every 50 ms; those of the C library sleep until one more comes that has to
+//!   sleep, as they do where all are of the C library.
 //!
 //! # Not supported
 //!

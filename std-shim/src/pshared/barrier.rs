@@ -25,7 +25,7 @@ use linipc_core::pshared::barrier as core;
 use linipc_core::shared::SharedBytes;
 
 use super::owned::{At, Lock, Owned, handle, lock};
-use super::{attach_error, io_error, process};
+use super::{io_error, process};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
@@ -35,7 +35,7 @@ pub use super::{AttachError, Error, Mismatch};
 
 lock!(core::Barrier, parties: u32);
 
-/// A barrier, for 1 to [`PARTIES_MAX`] parties: with another number nobody can join.
+/// A barrier, for 1 to [`PARTIES_MAX`] parties.
 #[derive(Debug)]
 #[doc(alias = "pthread_barrier_t")]
 pub struct Barrier(Owned<At<core::Barrier>>);
@@ -50,7 +50,7 @@ impl Barrier {
     /// - `AGAIN` (`WouldBlock`): as many as there are to be have joined, and are alive.
     /// - `InvalidData` with [`Error::Corrupt`] or [`AttachError::NotFound`]: somebody has spoiled it.
     pub fn join(&self) -> io::Result<Party<'_>> {
-        let barrier = self.0.place.lock().map_err(attach_error)?;
+        let barrier = self.0.words()?;
         barrier.join(process()?).map(Party).map_err(io_error)
     }
 }

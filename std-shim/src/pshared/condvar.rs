@@ -40,7 +40,6 @@ use std::path::Path;
 use linipc_core::pshared::condvar as core;
 use linipc_core::shared::SharedBytes;
 
-use super::attach_error;
 use super::mutex::{Guard, Inconsistent, Locked, locked};
 use super::owned::{At, Lock, Owned, handle, lock};
 use crate::futex::Until;
@@ -74,7 +73,7 @@ impl Condvar {
     #[doc(alias = "pthread_cond_wait")]
     pub fn wait<'a, T: Plain>(&self, guard: Guard<'a, T>) -> Locked<'a, T> {
         let Guard { value, guard } = guard;
-        locked(value, self.words()?.wait(guard))
+        locked(value, self.0.words()?.wait(guard))
     }
 
     /// As [`Condvar::wait`], but not beyond the deadline; whether that has passed.
@@ -94,7 +93,7 @@ impl Condvar {
         };
         let Guard { value, guard } = guard;
         let mut reason = Reason::Notified;
-        let waited = self.words()?.wait_deadline(guard, deadline);
+        let waited = self.0.words()?.wait_deadline(guard, deadline);
         let guard = waited.map(|(guard, why)| {
             reason = why;
             guard
@@ -149,7 +148,7 @@ impl Condvar {
     #[inline]
     #[doc(alias = "pthread_cond_signal")]
     pub fn notify_one(&self) -> io::Result<()> {
-        self.words()?.notify_one();
+        self.0.words()?.notify_one();
         Ok(())
     }
 
@@ -161,7 +160,7 @@ impl Condvar {
     #[inline]
     #[doc(alias = "pthread_cond_broadcast")]
     pub fn notify_all<T: Plain>(&self, guard: &Guard<'_, T>) -> io::Result<()> {
-        self.words()?.notify_all(&guard.guard);
+        self.0.words()?.notify_all(&guard.guard);
         Ok(())
     }
 
@@ -173,12 +172,7 @@ impl Condvar {
     /// Those of [`Condvar::notify_one`].
     #[inline]
     pub fn wake_all(&self) -> io::Result<()> {
-        self.words()?.wake_all();
+        self.0.words()?.wake_all();
         Ok(())
-    }
-
-    #[inline]
-    fn words(&self) -> io::Result<&core::Condvar> {
-        self.0.place.lock().map_err(attach_error)
     }
 }

@@ -24,8 +24,8 @@ use std::path::Path;
 use linipc_core::pshared::event as core;
 use linipc_core::shared::SharedBytes;
 
+use super::io_error;
 use super::owned::{At, Lock, Owned, handle, lock};
-use super::{attach_error, io_error};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
@@ -43,11 +43,6 @@ pub struct Event(Owned<At<core::Event>>);
 handle!(Event, (reset: Reset), ((reset,), ()));
 
 impl Event {
-    #[inline]
-    fn words(&self) -> io::Result<&core::Event> {
-        self.0.place.lock().map_err(attach_error)
-    }
-
     /// Sets it, and wakes one who waits, or all if it is reset by hand.
     ///
     /// # Errors
@@ -56,7 +51,7 @@ impl Event {
     #[inline]
     #[doc(alias = "SetEvent")]
     pub fn set(&self) -> io::Result<()> {
-        self.words()?.set();
+        self.0.words()?.set();
         Ok(())
     }
 
@@ -68,7 +63,7 @@ impl Event {
     #[inline]
     #[doc(alias = "ResetEvent")]
     pub fn reset(&self) -> io::Result<bool> {
-        Ok(self.words()?.reset())
+        Ok(self.0.words()?.reset())
     }
 
     /// Whether it is set, which may have changed already.
@@ -78,7 +73,7 @@ impl Event {
     /// Those of [`Event::set`].
     #[inline]
     pub fn is_set(&self) -> io::Result<bool> {
-        Ok(self.words()?.is_set())
+        Ok(self.0.words()?.is_set())
     }
 
     /// Waits until it is set, and resets it if it does that by itself.
@@ -88,7 +83,7 @@ impl Event {
     /// Those of [`Event::set`].
     #[inline]
     pub fn wait(&self) -> io::Result<()> {
-        self.words()?.wait().map_err(io_error)
+        self.0.words()?.wait().map_err(io_error)
     }
 
     /// As [`Event::wait`], if it is set.
@@ -98,7 +93,7 @@ impl Event {
     /// `AGAIN` (`WouldBlock`) if it is not, and those of [`Event::set`].
     #[inline]
     pub fn try_wait(&self) -> io::Result<()> {
-        self.words()?.try_wait().map_err(io_error)
+        self.0.words()?.try_wait().map_err(io_error)
     }
 
     /// As [`Event::wait`], but not beyond the deadline.
@@ -109,7 +104,7 @@ impl Event {
     #[inline]
     pub fn wait_deadline(&self, deadline: impl Into<Until>) -> io::Result<()> {
         match deadline.into().get() {
-            Some(deadline) => self.words()?.wait_deadline(deadline).map_err(io_error),
+            Some(deadline) => self.0.words()?.wait_deadline(deadline).map_err(io_error),
             None => self.wait(),
         }
     }

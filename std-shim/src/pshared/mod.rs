@@ -49,7 +49,8 @@
 //! | `ConnectionReset` | [`Error::PeerDead`] | a party died, without which it cannot go on |
 //! | `Other` | [`Error::NotRecoverable`], [`Error::Overflow`], [`Error::Forked`] | the text says what happened |
 //! | | none, but the errno: `OWNERDEAD` | [`LockError::OwnerDied`], if it was made an [`io::Error`] |
-//! | `InvalidData` | [`Error::Corrupt`], [`AttachError`], [`Mismatch`], [`MissingSeals`](crate::memfd::MissingSeals) | not what keeps to the rules |
+//! | `InvalidInput` | [`AttachError::OutOfRange`] | the text says what is possible |
+//! | `InvalidData` | [`Error::Corrupt`], the other [`AttachError`]s, [`Mismatch`], [`MissingSeals`](crate::memfd::MissingSeals) | not what keeps to the rules |
 //! | `PermissionDenied` | [`AttachError::ReadOnly`] | |
 //! | `Unsupported` | [`robust::Error`] | the thread's robust list is not what a mutex needs |
 //! | the kernel's | none, but the errno | |

@@ -65,6 +65,7 @@ pub use super::{AttachError, Error, LockError, Mismatch, Plain};
 #[derive(Debug, Clone, Copy)]
 pub struct MutexOptions {
     kind: Kind,
+    pthread: bool,
     inherits: bool,
 }
 
@@ -75,10 +76,11 @@ impl Default for MutexOptions {
 }
 
 impl MutexOptions {
-    /// A normal mutex that lends nobody priority.
+    /// A normal mutex that lends nobody priority, and is not for C programs.
     pub const fn new() -> Self {
         Self {
             kind: Kind::Normal,
+            pthread: false,
             inherits: false,
         }
     }
@@ -90,8 +92,16 @@ impl MutexOptions {
         self
     }
 
+    /// Whether C programs of 64-bit glibc lock it too, as a `pthread_mutex_t` at the end of the file's last
+    /// page.
+    #[doc(alias = "pthread_mutex_t")]
+    pub const fn pthread(&mut self, pthread: bool) -> &mut Self {
+        self.pthread = pthread;
+        self
+    }
+
     /// Whether the owner has the priority of the highest one who waits (`PTHREAD_PRIO_INHERIT`). Then
-    /// each wait is the kernel's.
+    /// each wait is the kernel's, and C programs can lock it too.
     #[doc(alias = "pthread_mutexattr_setprotocol")]
     pub const fn inherit_priority(&mut self, inherits: bool) -> &mut Self {
         self.inherits = inherits;
@@ -260,11 +270,12 @@ impl<T: Plain> Place for Pages<T> {
         })
     }
 
-    fn init(&self, (options, initial): Self::Initial) -> Result<(), Errno> {
+    fn init(&self, (options, initial): Self::Initial) -> io::Result<()> {
         Variable::new(self.split.bytes())?.format(initial)?;
-        let _ = match options.inherits {
-            true => self.split.init_inheriting(options.kind),
-            false => self.split.init(options.kind),
+        let _ = match options.kind {
+            kind if options.inherits => self.split.init_inheriting(kind),
+            kind if options.pthread => self.split.init_pthread(kind),
+            kind => self.split.init(kind),
         };
         Ok(())
     }

@@ -33,7 +33,7 @@ use linipc_core::pshared::once as core;
 use linipc_core::shared::SharedBytes;
 
 use super::owned::{At, Lock, Owned, handle, lock};
-use super::{attach_error, io_error, process};
+use super::{io_error, process};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
@@ -74,7 +74,7 @@ impl Once {
     /// Those of [`Once::call_once`].
     #[inline]
     pub fn begin(&self) -> io::Result<Begin<'_>> {
-        self.words()?.begin(process()?).map_err(io_error)
+        self.0.words()?.begin(process()?).map_err(io_error)
     }
 
     /// The same, but does not wait.
@@ -84,7 +84,7 @@ impl Once {
     /// `AGAIN` (`WouldBlock`): another one is doing it; and those of [`Once::call_once`].
     #[inline]
     pub fn try_begin(&self) -> io::Result<Begin<'_>> {
-        self.words()?.try_begin(process()?).map_err(io_error)
+        self.0.words()?.try_begin(process()?).map_err(io_error)
     }
 
     /// The same, but does not wait beyond the deadline.
@@ -96,7 +96,7 @@ impl Once {
     pub fn begin_deadline(&self, deadline: impl Into<Until>) -> io::Result<Begin<'_>> {
         match deadline.into().get() {
             Some(deadline) => {
-                let begin = self.words()?.begin_deadline(process()?, deadline);
+                let begin = self.0.words()?.begin_deadline(process()?, deadline);
                 begin.map_err(io_error)
             }
             None => self.begin(),
@@ -110,11 +110,6 @@ impl Once {
     /// Those of [`Once::call_once`].
     #[inline]
     pub fn is_done(&self) -> io::Result<bool> {
-        Ok(self.words()?.is_done())
-    }
-
-    #[inline]
-    fn words(&self) -> io::Result<&core::Once> {
-        self.0.place.lock().map_err(attach_error)
+        Ok(self.0.words()?.is_done())
     }
 }

@@ -1,5 +1,6 @@
 //! What every handle of a lock has: a file, and a mapping of it with the lock.
 
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,7 +30,7 @@ pub(super) trait Place: Sized {
     fn map(file: BorrowedFd<'_>, len: usize) -> Result<Self, Errno>;
 
     /// Makes the lock.
-    fn init(&self, initial: Self::Initial) -> Result<(), Errno>;
+    fn init(&self, initial: Self::Initial) -> io::Result<()>;
 
     /// Whether there is such a lock.
     fn check(&self) -> io::Result<()>;
@@ -61,11 +62,18 @@ impl<P: Place> Owned<P> {
         options: &OpenOptions,
     ) -> io::Result<Self> {
         let len = P::len()?;
+        let refused = Cell::new(None);
         let memory = options.open_with(name, |object: &OwnedFd| {
             retry_on_intr(|| segment::resize(object, len as u64))?;
-            P::map(object.as_fd(), len)?.init(initial)
-        })?;
-        Self::map(memory)
+            P::map(object.as_fd(), len)?.init(initial).map_err(|error| {
+                refused.set(Some(error));
+                Errno::INVAL
+            })
+        });
+        match refused.take() {
+            Some(error) => Err(error),
+            None => Self::map(memory?),
+        }
     }
 
     /// In a memfd that anybody may have made.
@@ -186,9 +194,8 @@ impl<L: Lock, B: Behind> At<L, B> {
         Self::BEHIND + B::LEN
     };
 
-    /// The lock, if nobody has destroyed it.
     #[inline]
-    pub(super) fn lock(&self) -> Result<&L, AttachError> {
+    fn lock(&self) -> Result<&L, AttachError> {
         L::attach(self.region.bytes())
     }
 
@@ -197,6 +204,14 @@ impl<L: Lock, B: Behind> At<L, B> {
         self.region
             .bytes()
             .slice(Self::BEHIND.min(Self::LEN), B::LEN)
+    }
+}
+
+impl<L: Lock, B: Behind> Owned<At<L, B>> {
+    /// The lock, if nobody has destroyed it.
+    #[inline]
+    pub(super) fn words(&self) -> io::Result<&L> {
+        self.place.lock().map_err(attach_error)
     }
 }
 
@@ -221,10 +236,9 @@ impl<L: Lock, B: Behind> Place for At<L, B> {
         })
     }
 
-    fn init(&self, (lock, behind): Self::Initial) -> Result<(), Errno> {
+    fn init(&self, (lock, behind): Self::Initial) -> io::Result<()> {
         B::init(self.behind()?, behind)?;
-        // The region is made for it.
-        L::init(self.region.bytes(), lock).map_err(|_| Errno::INVAL)
+        L::init(self.region.bytes(), lock).map_err(attach_error)
     }
 
     fn check(&self) -> io::Result<()> {
@@ -243,7 +257,7 @@ macro_rules! handle {
             /// # Errors
             ///
             /// - `NOSPC`, `NOMEM`, `MFILE`: no memory, or no descriptor.
-            /// - `INVAL`: not for so many units or parties.
+            /// - `InvalidInput` with [`AttachError::OutOfRange`]: not for so many units or parties.
             pub fn create($($name: $type),*) -> io::Result<Self> {
                 Ok(Self(Owned::create($initial)?))
             }
@@ -267,8 +281,9 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// Those of [`OpenOptions::open`]; `InvalidData` with [`AttachError`] or [`Mismatch`], if
-            /// something else is in it.
+            /// - Those of [`OpenOptions::open`].
+            /// - `InvalidInput` with [`AttachError::OutOfRange`]: as of [`Self::create`].
+            /// - `InvalidData` with [`AttachError`] or [`Mismatch`]: something else is in it.
             pub fn open_named(
                 name: impl AsRef<Path>,
                 $($name: $type,)*

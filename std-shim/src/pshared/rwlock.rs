@@ -38,7 +38,7 @@ use linipc_core::shared::SharedBytes;
 use linipc_core::shared::variable::Variable;
 
 use super::owned::{At, Lock, Owned, Value, access, handle, lock};
-use super::{attach_error, io_error, process};
+use super::{io_error, process};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
@@ -68,7 +68,7 @@ impl<T: Plain> RwLock<T> {
     #[inline]
     #[doc(alias = "pthread_rwlock_rdlock")]
     pub fn read(&self) -> Locked<'_, ReadGuard<'_, T>, T> {
-        let guard = self.words()?.read(process()?);
+        let guard = self.0.words()?.read(process()?);
         self.reader(guard)
     }
 
@@ -80,7 +80,7 @@ impl<T: Plain> RwLock<T> {
     #[inline]
     #[doc(alias = "pthread_rwlock_tryrdlock")]
     pub fn try_read(&self) -> Locked<'_, ReadGuard<'_, T>, T> {
-        let guard = self.words()?.try_read(process()?);
+        let guard = self.0.words()?.try_read(process()?);
         self.reader(guard)
     }
 
@@ -94,7 +94,7 @@ impl<T: Plain> RwLock<T> {
     pub fn read_deadline(&self, deadline: impl Into<Until>) -> Locked<'_, ReadGuard<'_, T>, T> {
         match deadline.into().get() {
             Some(deadline) => {
-                let guard = self.words()?.read_deadline(process()?, deadline);
+                let guard = self.0.words()?.read_deadline(process()?, deadline);
                 self.reader(guard)
             }
             None => self.read(),
@@ -109,7 +109,7 @@ impl<T: Plain> RwLock<T> {
     #[inline]
     #[doc(alias = "pthread_rwlock_wrlock")]
     pub fn write(&self) -> Locked<'_, WriteGuard<'_, T>, T> {
-        let guard = self.words()?.write(process()?);
+        let guard = self.0.words()?.write(process()?);
         self.writer(guard)
     }
 
@@ -121,7 +121,7 @@ impl<T: Plain> RwLock<T> {
     #[inline]
     #[doc(alias = "pthread_rwlock_trywrlock")]
     pub fn try_write(&self) -> Locked<'_, WriteGuard<'_, T>, T> {
-        let guard = self.words()?.try_write(process()?);
+        let guard = self.0.words()?.try_write(process()?);
         self.writer(guard)
     }
 
@@ -135,16 +135,11 @@ impl<T: Plain> RwLock<T> {
     pub fn write_deadline(&self, deadline: impl Into<Until>) -> Locked<'_, WriteGuard<'_, T>, T> {
         match deadline.into().get() {
             Some(deadline) => {
-                let guard = self.words()?.write_deadline(process()?, deadline);
+                let guard = self.0.words()?.write_deadline(process()?, deadline);
                 self.writer(guard)
             }
             None => self.write(),
         }
-    }
-
-    #[inline]
-    fn words(&self) -> io::Result<&core::RwLock> {
-        self.0.place.lock().map_err(attach_error)
     }
 
     #[inline]

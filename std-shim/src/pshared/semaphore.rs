@@ -23,8 +23,8 @@ use std::path::Path;
 use linipc_core::pshared::semaphore as core;
 use linipc_core::shared::SharedBytes;
 
+use super::io_error;
 use super::owned::{At, Lock, Owned, handle, lock};
-use super::{attach_error, io_error};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
@@ -34,7 +34,7 @@ pub use super::{AttachError, Error, Mismatch};
 
 lock!(core::Semaphore, value: u32);
 
-/// A semaphore. A new one has so many units; above [`VALUE_MAX`] it is that.
+/// A semaphore. A new one has so many units, [`VALUE_MAX`] at most.
 #[derive(Debug)]
 #[doc(alias = "sem_t")]
 pub struct Semaphore(Owned<At<core::Semaphore>>);
@@ -42,11 +42,6 @@ pub struct Semaphore(Owned<At<core::Semaphore>>);
 handle!(Semaphore, (value: u32), ((value,), ()));
 
 impl Semaphore {
-    #[inline]
-    fn words(&self) -> io::Result<&core::Semaphore> {
-        self.0.place.lock().map_err(attach_error)
-    }
-
     /// Takes a unit; waits until there is one.
     ///
     /// # Errors
@@ -54,7 +49,7 @@ impl Semaphore {
     /// `InvalidData` with [`AttachError::NotFound`]: somebody has spoiled it.
     #[inline]
     pub fn wait(&self) -> io::Result<()> {
-        self.words()?.wait().map_err(io_error)
+        self.0.words()?.wait().map_err(io_error)
     }
 
     /// Takes a unit if there is one.
@@ -64,7 +59,7 @@ impl Semaphore {
     /// `AGAIN` (`WouldBlock`) if there is none, and those of [`Semaphore::wait`].
     #[inline]
     pub fn try_wait(&self) -> io::Result<()> {
-        self.words()?.try_wait().map_err(io_error)
+        self.0.words()?.try_wait().map_err(io_error)
     }
 
     /// Takes a unit; waits until there is one, but not beyond the deadline. One that is there is taken even
@@ -76,7 +71,7 @@ impl Semaphore {
     #[inline]
     pub fn wait_deadline(&self, deadline: impl Into<Until>) -> io::Result<()> {
         match deadline.into().get() {
-            Some(deadline) => self.words()?.wait_deadline(deadline).map_err(io_error),
+            Some(deadline) => self.0.words()?.wait_deadline(deadline).map_err(io_error),
             None => self.wait(),
         }
     }
@@ -88,7 +83,7 @@ impl Semaphore {
     /// `Other` with [`Error::Overflow`]: the value is [`VALUE_MAX`] already. Those of [`Semaphore::wait`].
     #[inline]
     pub fn post(&self) -> io::Result<()> {
-        self.words()?.post().map_err(io_error)
+        self.0.words()?.post().map_err(io_error)
     }
 
     /// Adds so many units at once, and wakes as many who wait.
@@ -98,7 +93,7 @@ impl Semaphore {
     /// Those of [`Semaphore::post`]; then none is added.
     #[inline]
     pub fn post_many(&self, count: u32) -> io::Result<()> {
-        self.words()?.post_many(count).map_err(io_error)
+        self.0.words()?.post_many(count).map_err(io_error)
     }
 
     /// How many units there are, which may have changed already.
@@ -108,6 +103,6 @@ impl Semaphore {
     /// Those of [`Semaphore::wait`].
     #[inline]
     pub fn value(&self) -> io::Result<u32> {
-        Ok(self.words()?.value())
+        Ok(self.0.words()?.value())
     }
 }

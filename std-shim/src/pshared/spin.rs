@@ -27,7 +27,7 @@ use linipc_core::shared::SharedBytes;
 use linipc_core::shared::variable::Variable;
 
 use super::owned::{At, Lock, Owned, Value, access, handle, lock};
-use super::{attach_error, io_error, process};
+use super::{io_error, process};
 use crate::futex::Until;
 use crate::posix::shm::{OpenOptions, SharedMemory};
 
@@ -51,7 +51,7 @@ impl<T: Plain> SpinLock<T> {
     /// - `InvalidData` with [`AttachError::NotFound`]: somebody has spoiled it.
     #[inline]
     pub fn lock(&self) -> io::Result<Guard<'_, T>> {
-        let guard = self.words()?.lock(process()?);
+        let guard = self.0.words()?.lock(process()?);
         self.guard(guard)
     }
 
@@ -62,7 +62,7 @@ impl<T: Plain> SpinLock<T> {
     /// `AGAIN` (`WouldBlock`): somebody has it; and those of [`SpinLock::lock`].
     #[inline]
     pub fn try_lock(&self) -> io::Result<Guard<'_, T>> {
-        let guard = self.words()?.try_lock(process()?);
+        let guard = self.0.words()?.try_lock(process()?);
         self.guard(guard)
     }
 
@@ -76,16 +76,11 @@ impl<T: Plain> SpinLock<T> {
     pub fn lock_deadline(&self, deadline: impl Into<Until>) -> io::Result<Guard<'_, T>> {
         match deadline.into().get() {
             Some(deadline) => {
-                let guard = self.words()?.lock_deadline(process()?, deadline);
+                let guard = self.0.words()?.lock_deadline(process()?, deadline);
                 self.guard(guard)
             }
             None => self.lock(),
         }
-    }
-
-    #[inline]
-    fn words(&self) -> io::Result<&core::SpinLock> {
-        self.0.place.lock().map_err(attach_error)
     }
 
     #[inline]

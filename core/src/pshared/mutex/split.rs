@@ -10,11 +10,17 @@ use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 use super::super::{AttachError, Error, LOOK};
-use super::{Attributes, Guard, How, Kind, LockError, Mutex, OWNER, SPLIT, WAITERS};
+use super::{
+    Attributes, Guard, How, INHERIT, Kind, LockError, Mutex, NATIVE, OWNER, OWNER_DIED, PTHREAD,
+    WAITERS,
+};
 use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
-use crate::sync::{Ordering, Thread, Word, has_passed, is_thread, left, sleep, wake_one};
+use crate::sync::{
+    Ordering, Thread, Word, has_passed, is_thread, left, lock_pi, nap, sleep, try_lock_pi,
+    unlock_pi, wake_one,
+};
 
 /// A mapping of a file with a mutex at its end, whose links are in a page that is this process's alone:
 /// for peers that are not trusted.
@@ -33,6 +39,9 @@ use crate::sync::{Ordering, Thread, Word, has_passed, is_thread, left, sleep, wa
 /// drop(guard);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
+///
+/// If a guard was forgotten, and its thread goes on, its list leads through the private page: then the mapping
+/// stays when this is dropped.
 ///
 /// # Invariants
 ///
@@ -126,22 +135,25 @@ impl Split {
     }
 
     fn with(&self, attributes: Attributes) -> SplitMutex<'_> {
-        // Who has it, and how often, is not to be read from what others can write.
-        let attributes = Attributes::new(Kind::ErrorCheck, attributes.inherits());
-        let attributes = Attributes(SPLIT | attributes.0);
-        SplitMutex::new(self.mutex(), self.claim(), attributes)
+        SplitMutex::new(self.mutex(), self.claim(), attributes.split())
     }
 
     /// Makes a free mutex there. Whoever used one there before must be gone.
     pub fn init(&self, kind: Kind) -> SplitMutex<'_> {
-        let attributes = Attributes::new(kind, false);
-        self.mutex().format(attributes);
-        self.with(attributes)
+        self.format(Attributes::new(kind, NATIVE))
+    }
+
+    /// [`Split::init`] of one that C programs lock [too](Mutex::pthread).
+    pub fn init_pthread(&self, kind: Kind) -> SplitMutex<'_> {
+        self.format(Attributes::new(kind, PTHREAD))
     }
 
     /// [`Split::init`] of an [inheriting](Mutex::inheriting) mutex.
     pub fn init_inheriting(&self, kind: Kind) -> SplitMutex<'_> {
-        let attributes = Attributes::new(kind, true);
+        self.format(Attributes::new(kind, PTHREAD | INHERIT))
+    }
+
+    fn format(&self, attributes: Attributes) -> SplitMutex<'_> {
         self.mutex().format(attributes);
         self.with(attributes)
     }
@@ -160,9 +172,8 @@ impl Split {
 
 impl Drop for Split {
     fn drop(&mut self) {
-        // A forgotten guard has left it in the list of a thread, which will go through it. The word is
-        // in the page that is ours.
-        if self.mutex().node(Attributes(0)).is_in_list() {
+        // A forgotten guard has left it in the list of a thread that goes on, which will write there.
+        if self.claim().is_taken() {
             return;
         }
         let all = self.shared + rustix::param::page_size();
@@ -224,22 +235,28 @@ impl<'a> SplitMutex<'a> {
         if thread.is_forked() {
             return Err(Error::Forked.into());
         }
-        let claimed = match (how, self.claim.acquire(thread, How::Try)) {
-            // It was woken in place of one who sleeps on the word, perhaps the one that has the claim.
-            (How::Requeued, Err(Error::Busy)) => {
-                wake_one(&self.mutex.lock);
-                self.claim.acquire(thread, how)?
-            }
-            (How::Wait(_), Err(Error::Busy)) => self.claim.acquire(thread, how)?,
-            (_, claimed) => claimed?,
+        let claim = |how| match self.attributes.inherits() {
+            true => self.claim.acquire_inheriting(thread, how),
+            false => self.claim.acquire(thread, how),
         };
+        let claimed = match how {
+            How::Requeued => match claim(How::Try) {
+                // It was woken in place of one who sleeps on the word, perhaps the one that has the claim.
+                Err(Error::Busy) => {
+                    wake_one(&self.mutex.lock);
+                    claim(how)
+                }
+                claimed => claimed,
+            },
+            how => claim(how),
+        }?;
         if claimed {
             // Its thread has ended, and the kernel has gone through its list.
             self.mutex.node(self.attributes).forget();
         }
         let locked = self.mutex.acquire(thread, self.attributes, how);
         if matches!(locked, Err(LockError::Failed(_))) {
-            self.claim.release();
+            self.claim.release(thread, self.attributes);
         }
         locked
     }
@@ -255,11 +272,13 @@ impl Claim {
     /// Gets it; whether it was one's who has ended.
     fn acquire(&self, thread: Thread, how: How) -> Result<bool, Error> {
         let (mut seen, mut others) = (0, 0);
+        // Who sleeps asks after that.
+        let mut is_time = !matches!(how, How::Wait(None));
         loop {
-            if seen & OWNER == 0 || !is_thread(seen & OWNER) {
+            if seen & OWNER == 0 || is_time && !is_thread(seen & OWNER) {
                 let mine = thread.id() | seen & WAITERS | others;
                 // Acquire: what the last one did to the links is visible. Relaxed on failure: nothing
-                // is done then. There is no mapping in models: loom cannot see it.
+                // is done then.
                 match self
                     .0
                     .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
@@ -280,17 +299,128 @@ impl Claim {
             seen = self.0.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
             if seen & OWNER != 0 {
                 // However it ends, all is looked at again.
-                let _ = sleep(&self.0, seen, left(deadline, LOOK));
+                is_time = sleep(&self.0, seen, left(deadline, LOOK)) == Err(Errno::TIMEDOUT);
                 others = WAITERS;
                 seen = self.0.load(Ordering::Relaxed);
             }
         }
     }
 
-    pub(super) fn release(&self) {
-        // Release: the next one sees the links as they are. As in `acquire`, loom cannot see it.
+    /// The same of a mutex that inherits priority: so does the claim, whose word the kernel has too.
+    fn acquire_inheriting(&self, thread: Thread, how: How) -> Result<bool, Error> {
+        loop {
+            // Acquire: as in `acquire`.
+            let (free, mine) = (0, thread.id());
+            let taken = self
+                .0
+                .compare_exchange(free, mine, Ordering::Acquire, Ordering::Relaxed);
+            let Err(seen) = taken else { return Ok(false) };
+            let deadline = match how {
+                How::Try => None,
+                _ if seen & OWNER == mine => return Err(Error::Deadlock),
+                _ => how.deadline()?,
+            };
+            if deadline.is_some_and(has_passed) {
+                return Err(Error::TimedOut);
+            }
+            let is_left = !is_thread(seen & OWNER);
+            let locked = match how {
+                How::Try => try_lock_pi(&self.0),
+                _ => lock_pi(&self.0, deadline).map(|()| true),
+            };
+            match locked {
+                // Acquire: as above; loom cannot see it. The kernel sets the bit for who has waited for one
+                // that ended.
+                Ok(true) => {
+                    return Ok(self.0.fetch_and(!OWNER_DIED, Ordering::Acquire) & OWNER_DIED != 0);
+                }
+                // Nobody waits for who has ended, or ever will: the word is left to whoever comes.
+                Err(Errno::SRCH) if is_left => {
+                    // The kernel has set the bit in vain.
+                    let left = seen | WAITERS;
+                    // Acquire: as above; loom cannot see it.
+                    let taken =
+                        self.0
+                            .compare_exchange(left, mine, Ordering::Acquire, Ordering::Relaxed);
+                    if taken.is_ok() {
+                        return Ok(true);
+                    }
+                }
+                Err(Errno::SRCH) => {}
+                Ok(false) => return Err(Error::Busy),
+                // It goes from one who has ended to one who waits, and has not woken yet.
+                Err(Errno::INVAL) => match how {
+                    How::Try => return Err(Error::Busy),
+                    _ => nap(),
+                },
+                Err(Errno::DEADLK) if matches!(how, How::Try) => return Err(Error::Busy),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether a thread that has not ended has it.
+    fn is_taken(&self) -> bool {
+        // Acquire: as in `acquire`; loom cannot see it, as there.
+        let owner = self.0.load(Ordering::Acquire) & OWNER;
+        owner != 0 && is_thread(owner)
+    }
+
+    pub(super) fn release(&self, thread: Thread, attributes: Attributes) {
+        if attributes.inherits() {
+            let (mine, free) = (thread.id(), 0);
+            // Release: as below.
+            let freed = self
+                .0
+                .compare_exchange(mine, free, Ordering::Release, Ordering::Relaxed);
+            if freed.is_err() {
+                // Nobody else writes the word.
+                let _ = unlock_pi(&self.0);
+            }
+            return;
+        }
+        // Release: the next one sees the links as they are.
         if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
             wake_one(&self.0);
         }
+    }
+}
+
+/// A mutex with a claim, in a model: a [`Split`] without a mapping.
+#[cfg(loom)]
+#[derive(Debug)]
+#[repr(C)]
+pub struct SplitModel {
+    mutex: Mutex,
+    claim: Claim,
+}
+
+#[cfg(loom)]
+impl SplitModel {
+    /// One with a mutex that is free.
+    pub fn new(mutex: Mutex) -> Self {
+        Self {
+            mutex,
+            claim: Claim(Word::new(0)),
+        }
+    }
+
+    /// What threads of this process lock. It is not moved after that.
+    pub fn here(&self) -> SplitMutex<'_> {
+        const _: () = assert!(mem::offset_of!(SplitModel, claim) == size_of::<Mutex>());
+        // For `unlock_slowly`, as in `Split::map`.
+        let _ = ptr::from_ref(self).expose_provenance();
+        let attributes = self.mutex.attributes().split();
+        SplitMutex::new(&self.mutex, &self.claim, attributes)
+    }
+
+    /// What another process locks, which has a claim of its own.
+    pub fn elsewhere(&self) -> &Mutex {
+        &self.mutex
+    }
+
+    /// A stranger writes that nobody has it.
+    pub fn scribble(&self) {
+        self.mutex.lock.store(0, Ordering::Relaxed);
     }
 }

@@ -5,8 +5,8 @@
 
 use rustix::io::Errno;
 
-use super::{Attributes, Error, How, Kind, Locked, Mutex};
-use crate::sync::{Ordering, Thread, has_passed, sleep_until, wake_one};
+use super::{Attributes, Error, How, Kind, LOOK, Locked, Mutex};
+use crate::sync::{Ordering, Thread, has_passed, left, sleep, wake_one};
 
 const LOCKED: u32 = 1;
 const ASLEEP: u32 = 2;
@@ -43,7 +43,7 @@ impl Mutex {
                 if deadline.is_some_and(has_passed) {
                     return Err(Error::TimedOut);
                 }
-                match sleep_until(&self.lock, ASLEEP, deadline) {
+                match sleep(&self.lock, ASLEEP, left(deadline, LOOK)) {
                     Ok(()) | Err(Errno::INTR | Errno::TIMEDOUT) => {}
                     Err(error) => return Err(error.into()),
                 }
