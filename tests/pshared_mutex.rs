@@ -788,8 +788,8 @@ fn a_forgotten_guard_is_taken_up_again() {
             (Kind::Recursive, 3),
             (Kind::ErrorCheck, 1),
         ] {
-            for inherits in [false, true] {
-                let mutex = make_with(&memory, kind, inherits);
+            for protocol in [Native, Pthread, Inheriting] {
+                let mutex = make_with(&memory, kind, protocol);
                 let not_mine = Err(Some(Error::System(Errno::PERM)));
                 assert_eq!(resume(mutex), not_mine);
                 for _ in 0..times {
