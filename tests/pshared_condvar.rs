@@ -12,6 +12,7 @@ use linipc_core::futex::{Clock, Deadline};
 use linipc_core::map::Region;
 use linipc_core::pshared::condvar::{Condvar, Reason};
 use linipc_core::pshared::mutex::{Guard, Kind, LockError, Mutex, Split};
+use linipc_core::pshared::semaphore::Semaphore;
 use linipc_core::pshared::{AttachError, Error};
 use locks::{
     behind, healthy, holder, killed_at_every_step, killed_at_random, memories, memory, patiently,
@@ -78,6 +79,41 @@ impl<'a> Shared<'a> {
     fn popping(&self) -> Peer {
         sleeper(|| self.pop())
     }
+}
+
+#[test]
+fn a_lock_of_another_kind_is_unlocked_by_the_caller() {
+    isolated!(|| {
+        let shared = Shared::new(Kind::Normal);
+        let (changed, items) = (shared.changed(), shared.items());
+        let lock = Semaphore::init(shared.0.bytes().slice(256, 64).unwrap(), 1).unwrap();
+        let popping = peer(|| {
+            for _ in 0..500 {
+                lock.wait().unwrap();
+                while items.load(Ordering::Relaxed) == 0 {
+                    let woken = changed.wait_unlocked(|| lock.post(), None);
+                    assert_eq!(woken, Ok(Reason::Notified));
+                    lock.wait().unwrap();
+                }
+                items.fetch_sub(1, Ordering::Relaxed);
+                lock.post().unwrap();
+            }
+        });
+        for _ in 0..500 {
+            lock.wait().unwrap();
+            items.fetch_add(1, Ordering::Relaxed);
+            changed.notify_one();
+            lock.post().unwrap();
+        }
+        popping.join();
+        assert_eq!(items.load(Ordering::Relaxed), 0);
+        let mut waited = changed.wait_unlocked(|| Err(Error::Busy), None);
+        assert_eq!(waited, Err(Error::Busy), "and not for ever");
+        let deadline = soon();
+        while waited != Ok(Reason::TimedOut) {
+            waited = changed.wait_unlocked(|| Ok(()), Some(deadline));
+        }
+    });
 }
 
 #[test]

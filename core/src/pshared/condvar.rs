@@ -194,6 +194,24 @@ impl Condvar {
         self.wait_for_change(guard, Some(deadline))
     }
 
+    /// The same with a lock that is no [`Mutex`](super::mutex::Mutex): `unlock` unlocks it, and the caller locks
+    /// it again. Then nobody may use [`notify_all`](Condvar::notify_all), which needs a mutex.
+    ///
+    /// # Errors
+    ///
+    /// Those of `unlock`. Nothing was waited for.
+    pub fn wait_unlocked<E>(
+        &self,
+        unlock: impl FnOnce() -> Result<(), E>,
+        deadline: Option<Deadline>,
+    ) -> Result<Reason, E> {
+        // Relaxed: the caller has the lock, so who changes what it guards after this changes the sequence
+        // after this.
+        let sequence = self.sequence.load(Ordering::Relaxed) & !ASLEEP;
+        unlock()?;
+        Ok(self.sleep(sequence, deadline))
+    }
+
     /// `int pthread_cond_signal(pthread_cond_t *cond)`: lets at least one return that waits.
     ///
     /// # References

@@ -752,6 +752,45 @@ static void conditions(void)
             ERROR(pthread_cond_destroy, name, cond);
         }
 
+    /* With each kind of mutex, shared or not as the condition variable is. */
+    for (int i = 0; i < 32; i++) {
+        struct kind kind = { .shared = i >> 4, .type = i & 3, .robust = i >> 2 & 1, .protocol = i >> 3 & 1 };
+        snprintf(kind.name, sizeof kind.name, "mutex %s type %d%s%s", kind.shared ? "shared" : "private", kind.type,
+                 kind.robust ? " robust" : "", kind.protocol ? " inherit" : "");
+        meet(meeting, kind.shared, CLOCK_REALTIME, PTHREAD_MUTEX_NORMAL, 0);
+        make(&meeting->mutex, &kind);
+        pthread_mutex_lock(&meeting->mutex);
+        struct timespec soon = now_plus(CLOCK_REALTIME, 5);
+        int error = ERROR(pthread_cond_timedwait, label("%s: past", kind.name), &meeting->cond, &meeting->mutex, &past);
+        if (error == ETIMEDOUT)
+            IN_VAIN(pthread_cond_timedwait, label("%s: after a time", kind.name), &meeting->cond, &meeting->mutex, &soon);
+        if (kind.type == PTHREAD_MUTEX_RECURSIVE) {
+            /* It is unlocked once, and so kept; nobody can signal. */
+            pthread_mutex_lock(&meeting->mutex);
+            soon = now_plus(CLOCK_REALTIME, 5);
+            IN_VAIN(pthread_cond_timedwait, label("%s: locked twice", kind.name), &meeting->cond, &meeting->mutex, &soon);
+            pthread_mutex_unlock(&meeting->mutex);
+            BY_THREAD(pthread_mutex_trylock, label("%s: locked once", kind.name), &meeting->mutex);
+        }
+        pthread_mutex_unlock(&meeting->mutex);
+        if (error != ETIMEDOUT)
+            continue;
+        if (kind.shared) {
+            struct child second = fork_child();
+            if (!second.pid)
+                exit(take_turns(meeting, 1));
+            error = take_turns(meeting, 0);
+            finish(&second);
+        } else {
+            pthread_t second;
+            if (pthread_create(&second, NULL, second_turn, meeting))
+                exit(1);
+            error = take_turns(meeting, 0);
+            pthread_join(second, NULL);
+        }
+        line("pthread_cond_wait", label("%s: in turns", kind.name), "%d %s", meeting->arrived, error ? error_name(error) : "0");
+    }
+
     /* The owner of the mutex dies while one waits for the condition. */
     meet(meeting, 1, CLOCK_REALTIME, PTHREAD_MUTEX_NORMAL, 1);
     struct child waiter = fork_child();
@@ -759,7 +798,14 @@ static void conditions(void)
         struct timespec late = now_plus(CLOCK_REALTIME, 1000000);
         pthread_mutex_lock(&meeting->mutex);
         tell(&waiter);
-        BLOCKED_ERROR(&waiter, pthread_cond_timedwait, "the mutex's owner dies", &meeting->cond, &meeting->mutex, &late);
+        errno = EDOM;
+        int error, touched;
+        /* It may return before for no reason. */
+        while ((error = pthread_cond_timedwait(&meeting->cond, &meeting->mutex, &late)) == 0) {}
+        touched = errno;
+        hear(&waiter);
+        errno = touched;
+        say_error("pthread_cond_timedwait", "the mutex's owner dies", error);
         ERROR(pthread_mutex_consistent, "after pthread_cond_timedwait", &meeting->mutex);
         ERROR(pthread_mutex_unlock, "after pthread_cond_timedwait", &meeting->mutex);
         exit(0);
@@ -804,6 +850,14 @@ static void *cross_in_thread(void *meeting)
 {
     cross(meeting, 200);
     return NULL;
+}
+
+static int *at_signal;
+
+static void count_at(int signal)
+{
+    (void)signal;
+    __atomic_add_fetch(at_signal, 1, __ATOMIC_SEQ_CST);
 }
 
 static void barriers(void)
@@ -852,12 +906,16 @@ static void barriers(void)
             ERROR(pthread_barrier_init, NAMED("for two"), barrier, &attr, 2);
             struct child waiter = fork_child();
             if (!waiter.pid) {
-                interrupt_with(count_signal, 0);
+                at_signal = &meeting->waiting;
+                interrupt_with(count_at, 0);
                 int result = pthread_barrier_wait(barrier);
                 leave_alone();
-                exit(result && result != PTHREAD_BARRIER_SERIAL_THREAD ? 1 : signals < 2);
+                exit(result && result != PTHREAD_BARRIER_SERIAL_THREAD);
             }
-            pause_for(4 * TICK);
+            until_asleep(waiter.pid);
+            int before = __atomic_load_n(&meeting->waiting, __ATOMIC_SEQ_CST);
+            while (__atomic_load_n(&meeting->waiting, __ATOMIC_SEQ_CST) < before + 2)
+                pause_for(1);
             int result = pthread_barrier_wait(barrier);
             line("pthread_barrier_wait", NAMED("the other had signals"), "%s",
                  result && result != PTHREAD_BARRIER_SERIAL_THREAD ? error_name(result) : "let go");

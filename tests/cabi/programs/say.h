@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE = 20 /* seconds that a process may take */, TICK = 20 /* milliseconds */ };
+enum { PATIENCE = 60 /* seconds that a process may take */, TICK = 20 /* milliseconds */ };
 
 /* A line is one write, so that lines of several processes do not mix. */
 __attribute__((format(printf, 3, 4), unused))

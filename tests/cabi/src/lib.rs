@@ -62,8 +62,7 @@
 //! - `shm_open` refuses what is not a regular file; its `O_TRUNC` is a call of its own.
 //! - `ipc_perm.__seq` is 0.
 //! - `MSG_ZEROCOPY` with an address or control data copies.
-//! - A condition variable between processes must have a mutex between processes (`EINVAL`), and returns after
-//!   50 ms for no reason, which POSIX permits.
+//! - A condition variable between processes returns after 50 ms for no reason, which POSIX permits.
 //! - All processes that share a condition variable, a read-write lock or a barrier must be preloaded; mutexes
 //!   and semaphores have the C library's format.
 #![allow(

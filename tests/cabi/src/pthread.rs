@@ -144,7 +144,10 @@ pthread! {
         mutex: MutexPtr,
     ) for ours = shared_cond(cond); @ c"GLIBC_2.3.2" {
         cancellation_point();
-        keep(ours.wait(guard(mutex)?))
+        match has_guard(mutex) {
+            true => keep(ours.wait(guard(mutex)?)),
+            false => wait_without_guard(ours, mutex, None),
+        }
     }
 
     /// pthread_cond_wait(3)
@@ -446,8 +449,7 @@ unsafe fn clock(cond: CondPtr) -> c_int {
     }
 }
 
-/// That of a mutex which the thread has locked. Core's condition variable has none for a mutex that is
-/// private to the process.
+/// That of a mutex of ours which the thread has locked.
 unsafe fn guard<'a>(mutex: MutexPtr) -> Result<Guard<'a>, Errno> {
     let mutex = shared_mutex(mutex).ok_or(Errno::INVAL)?;
     match mutex.resume(thread()?) {
@@ -469,10 +471,39 @@ unsafe fn wait_until(
 ) -> Result<c_int, Errno> {
     let until = valid(clock, until)?;
     cancellation_point();
+    if !has_guard(mutex) {
+        return wait_without_guard(cond, mutex, Some(until));
+    }
     match cond.wait_deadline(guard(mutex)?, until) {
         Ok((guard, Reason::Notified)) => keep(Ok(guard)),
         Ok((guard, Reason::TimedOut)) => keep(Ok(guard)).and(Err(Errno::TIMEDOUT)),
         Err(error) => keep(Err(error)),
+    }
+}
+
+/// Whether it is a mutex of ours, and unlocked by one unlock.
+unsafe fn has_guard(mutex: MutexPtr) -> bool {
+    const RECURSIVE: u32 = libc::PTHREAD_MUTEX_RECURSIVE as u32;
+    // Relaxed, both: as in `shared_mutex`, and a count of the thread's own.
+    let is_recursive = word(mutex, 16).load(Relaxed) & KIND == RECURSIVE;
+    let is_locked_again = is_recursive && word(mutex, 4).load(Relaxed) > 1;
+    !is_locked_again && shared_mutex(mutex).is_some()
+}
+
+/// With any other: that of one which is locked several times is unlocked once, as the C library does.
+unsafe fn wait_without_guard(
+    cond: &Condvar,
+    mutex: MutexPtr,
+    until: Option<Deadline>,
+) -> Result<c_int, Errno> {
+    let unlock = || match pthread_mutex_unlock(mutex) {
+        0 => Ok(()),
+        error => Err(Errno::from_raw_os_error(error)),
+    };
+    let reason = cond.wait_unlocked(unlock, until)?;
+    match (pthread_mutex_lock(mutex), reason) {
+        (0, Reason::TimedOut) => Err(Errno::TIMEDOUT),
+        (error, _) => Ok(error),
     }
 }
 
