@@ -76,7 +76,7 @@ pthread! {
         let memory = memory(mutex.cast());
         let made = match kind {
             (kind, libc::PTHREAD_PRIO_INHERIT) => Mutex::init_inheriting(memory, kind),
-            (kind, _) => Mutex::init(memory, kind),
+            (kind, _) => Mutex::init_pthread(memory, kind),
         };
         made.map(|_| 0).map_err(attach_errno)
     }
