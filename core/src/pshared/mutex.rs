@@ -804,6 +804,7 @@ impl Mutex {
                     Ordering::Acquire,
                     Ordering::Relaxed,
                 ),
+                // Who has set the bit looks too, so that models do without: loom cannot see it.
                 _ => Ok(self.lock.load(Ordering::Acquire)),
             };
             if now != Ok(seen) {
