@@ -259,7 +259,8 @@ impl Barrier {
     /// Others may do the same, each as far as it comes. So the place first says for which generation that is
     /// done, and no other one is broken for it.
     fn clear_if_dead(&self, slot: &AtomicU64) {
-        // Acquire: of `join`; and of who has named a generation, so that the state is not of one before.
+        // Acquire: of `join`; and of who has named a generation, so that the state is not of one before. In no
+        // model do two look after one dead: loom cannot see it.
         let mut party = slot.load(Ordering::Acquire);
         if party == 0 || of_dead(party).is_none() && is_alive(party) {
             return;
@@ -271,7 +272,8 @@ impl Barrier {
             let next = match of_dead(party) {
                 Some(generation) if generation == state.generation() => {
                     if state.count() != 0 {
-                        // Release and Acquire: as (A1). Relaxed on failure: it is loaded again.
+                        // Release and Acquire: as (A1), though nobody relies on what was done before a
+                        // generation that is broken: loom cannot see it. Relaxed on failure: it is loaded again.
                         let broken = self.state.compare_exchange(
                             state.0,
                             state.broken().0,
