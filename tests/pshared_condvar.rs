@@ -84,29 +84,29 @@ impl<'a> Shared<'a> {
 #[test]
 fn a_lock_of_another_kind_is_unlocked_by_the_caller() {
     isolated!(|| {
-        let shared = Shared::new(Kind::Normal);
-        let (changed, items) = (shared.changed(), shared.items());
-        let lock = Semaphore::init(shared.0.bytes().slice(256, 64).unwrap(), 1).unwrap();
+        let memory = memory();
+        let Shared { changed, items, .. } = Shared::new(&memory, Kind::Normal);
+        let lock = Semaphore::init(memory.bytes().slice(256, 64).unwrap(), 1).unwrap();
         let popping = peer(|| {
             for _ in 0..500 {
                 lock.wait().unwrap();
-                while items.load(Ordering::Relaxed) == 0 {
+                while items.load(Relaxed) == 0 {
                     let woken = changed.wait_unlocked(|| lock.post(), None);
                     assert_eq!(woken, Ok(Reason::Notified));
                     lock.wait().unwrap();
                 }
-                items.fetch_sub(1, Ordering::Relaxed);
+                items.fetch_sub(1, Relaxed);
                 lock.post().unwrap();
             }
         });
         for _ in 0..500 {
             lock.wait().unwrap();
-            items.fetch_add(1, Ordering::Relaxed);
+            items.fetch_add(1, Relaxed);
             changed.notify_one();
             lock.post().unwrap();
         }
         popping.join();
-        assert_eq!(items.load(Ordering::Relaxed), 0);
+        assert_eq!(items.load(Relaxed), 0);
         let mut waited = changed.wait_unlocked(|| Err(Error::Busy), None);
         assert_eq!(waited, Err(Error::Busy), "and not for ever");
         let deadline = soon();

@@ -158,6 +158,7 @@ impl Attributes {
     }
 
     const PLAIN: Self = Self::new(Kind::Normal, NATIVE);
+    const PLAIN_PTHREAD: Self = Self::new(Kind::Normal, PTHREAD);
 
     fn check(bits: u32) -> Option<Self> {
         let is_kind = |of: u32| of <= Kind::ErrorCheck as u32;
@@ -175,6 +176,11 @@ impl Attributes {
     #[inline(always)]
     fn is_plain(self) -> bool {
         self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN.0
+    }
+
+    /// Whether neither the kernel nor a count has a part in it, but C has.
+    fn is_plain_pthread(self) -> bool {
+        self.0 & !(Kind::ErrorCheck as u32) == Self::PLAIN_PTHREAD.0
     }
 
     #[inline(always)]
@@ -597,6 +603,9 @@ impl Mutex {
         attributes: Attributes,
         how: How,
     ) -> Result<Locked, Error> {
+        if attributes.is_plain_pthread() {
+            return self.acquire_with(thread, Attributes::PLAIN_PTHREAD, attributes, how);
+        }
         if attributes.is_stalled() {
             return self.acquire_stalled(thread, attributes, how);
         }
@@ -882,12 +891,7 @@ impl Mutex {
             if self.users.load(Ordering::Relaxed) != 0 {
                 return self.release_to_sleepers();
             }
-            // (U1) Release: what this owner did is visible to the next one.
-            overwrite(&self.lock, 0);
-            // (U2)
-            thread.light_fence();
-            // (U3) Relaxed: (U2) orders it.
-            if self.users.load(Ordering::Relaxed) != 0 {
+            if self.release_to_nobody(thread) {
                 self.wake();
             }
             return;
@@ -909,7 +913,18 @@ impl Mutex {
         }
     }
 
-    /// The same, in our protocol, while somebody may sleep.
+    /// The same, in our protocol, while nobody sleeps; whether somebody may sleep by now, who is to be woken.
+    #[inline(always)]
+    fn release_to_nobody(&self, thread: Thread) -> bool {
+        // (U1) Release: what this owner did is visible to the next one.
+        overwrite(&self.lock, 0);
+        // (U2)
+        thread.light_fence();
+        // (U3) Relaxed: (U2) orders it.
+        self.users.load(Ordering::Relaxed) != 0
+    }
+
+    /// The same, while somebody may sleep.
     #[cold]
     #[inline(never)]
     fn release_to_sleepers(&self) {
@@ -959,8 +974,30 @@ impl Mutex {
         thread.end();
     }
 
+    /// [`Mutex::unlock`] of a plain one, while nobody sleeps.
+    #[inline(always)]
+    fn unlock_to_nobody(&self, thread: Thread) {
+        let node = self.node(Attributes::PLAIN);
+        thread.begin(node);
+        thread.remove(node);
+        if self.release_to_nobody(thread) {
+            return self.wake_and_end(thread);
+        }
+        thread.end();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_and_end(&self, thread: Thread) {
+        wake_one(&self.lock);
+        thread.end();
+    }
+
     #[inline(never)]
     fn unlock_slowly(&self, thread: Thread, attributes: Attributes, owner: u32) {
+        if attributes.is_plain_pthread() {
+            return self.unlock(thread, Attributes::PLAIN_PTHREAD, owner);
+        }
         if attributes.is(Kind::Recursive) {
             // Relaxed: of this thread.
             let count = self.count.load(Ordering::Relaxed);
@@ -1061,8 +1098,9 @@ impl Drop for Guard<'_> {
         if self.thread.is_forked() {
             return;
         }
-        if self.attributes.is_plain() {
-            self.mutex.unlock(self.thread, Attributes::PLAIN, 0);
+        // Relaxed: if it is being set just now, (U3) sees it.
+        if self.attributes.is_plain() && self.mutex.users.load(Ordering::Relaxed) == 0 {
+            self.mutex.unlock_to_nobody(self.thread);
         } else {
             self.mutex.unlock_slowly(self.thread, self.attributes, 0);
         }

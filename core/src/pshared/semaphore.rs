@@ -45,7 +45,7 @@
 //! - If one that was just woken is killed, the others see its unit when they look again, after 50 ms at
 //!   most.
 
-use super::{AttachError, Error, InPlace, Kind, Magic, find, sleep_a_while};
+use super::{AttachError, Error, InPlace, Kind, Magic, PAUSE, find, sleep_a_while};
 use crate::futex::Deadline;
 use crate::shared::SharedBytes;
 use crate::sync::{Ordering, SPINS, Word, const_fn, layout, spin, wake_one, wake_some};
@@ -55,6 +55,9 @@ const ASLEEP: u32 = 1 << 31;
 
 /// The units, and room for those that are one too many for a moment.
 const VALUE: u32 = ASLEEP - 1;
+
+/// How often who waits looks before it sleeps: for some 15 us, since units often take long to come.
+const LOOKS: u32 = SPINS / 4;
 
 /// The highest value.
 pub const VALUE_MAX: u32 = VALUE / 2;
@@ -298,7 +301,8 @@ impl Semaphore {
     fn wait_for_unit(&self, deadline: Option<Deadline>) -> Result<(), Error> {
         // Who has slept does not know whether others do.
         let mut others = 0;
-        let mut spins = SPINS;
+        let mut spins = LOOKS;
+        let mut pause = 1;
         // Relaxed, here and below: the exchanges look again.
         let mut seen = self.value.load(Ordering::Relaxed);
         loop {
@@ -314,7 +318,10 @@ impl Semaphore {
             }
             if spins > 0 {
                 spins -= 1;
-                spin();
+                for _ in 0..pause {
+                    spin();
+                }
+                pause = (2 * pause).min(PAUSE);
                 seen = self.value.load(Ordering::Relaxed);
                 continue;
             }
@@ -334,7 +341,7 @@ impl Semaphore {
             }
             sleep_a_while(&self.value, ASLEEP, deadline)?;
             others = ASLEEP;
-            spins = SPINS;
+            spins = LOOKS;
             seen = self.value.load(Ordering::Relaxed);
         }
     }
