@@ -559,19 +559,23 @@ fn await_signal(number: i32, patience: Duration) -> Option<libc::siginfo_t> {
 #[test]
 fn a_signal_can_bring_a_pointer() {
     isolated!(|| {
-        let queue = small();
-        let (number, pointer) = (libc::SIGUSR1, usize::MAX / 7);
-        block(number);
-        let _registration = queue
-            .notify(Notification::SignalPointer { number, pointer })
-            .unwrap();
-        queue.send(b"one", 0).unwrap();
-        let info = await_signal(number, support::PATIENCE).expect("a signal");
-        // SAFETY: A signal of a queue has a value.
-        assert_eq!(unsafe { info.si_value() }.sival_ptr.addr(), pointer);
-        take(&queue).unwrap();
-        let nothing = Notification::SignalPointer { number: 0, pointer };
-        assert!(queue.notify(nothing).is_err());
+        // In a process of one thread, to which the signal comes.
+        peer(|| {
+            let queue = small();
+            let (number, pointer) = (libc::SIGUSR1, usize::MAX / 7);
+            block(number);
+            let _registration = queue
+                .notify(Notification::SignalPointer { number, pointer })
+                .unwrap();
+            queue.send(b"one", 0).unwrap();
+            let info = await_signal(number, support::PATIENCE).expect("a signal");
+            // SAFETY: A signal of a queue has a value.
+            assert_eq!(unsafe { info.si_value() }.sival_ptr.addr(), pointer);
+            take(&queue).unwrap();
+            let nothing = Notification::SignalPointer { number: 0, pointer };
+            assert!(queue.notify(nothing).is_err());
+        })
+        .join();
     });
 }
 

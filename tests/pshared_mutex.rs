@@ -254,8 +254,13 @@ fn a_thread_without_a_list_registers_one() {
         let head = || Box::leak(Box::new(Head::new()));
         assert_eq!(Thread::register(head()).err(), Some(robust::Error::InUse));
         // The kernel's fork, of which the C library knows nothing: the child has no list.
+        // clone(2), since not all architectures have fork(2); of s390x the stack comes first.
+        let (flags, stack) = match cfg!(target_arch = "s390x") {
+            true => (0, libc::SIGCHLD),
+            false => (libc::SIGCHLD, 0),
+        };
         // SAFETY: Neither process has another thread that works.
-        match unsafe { libc::syscall(libc::SYS_fork) } {
+        match unsafe { libc::syscall(libc::SYS_clone, flags, stack, 0, 0, 0) } {
             0 => {
                 assert_eq!(Thread::current().err(), Some(robust::Error::None));
                 let thread = Thread::register(head()).unwrap();
