@@ -263,13 +263,12 @@ fn create(key: c_int, flags: c_int) -> Create {
 
 /// How many there are, also of a set that may only be written.
 fn semaphores(set: sem::Id) -> Result<usize, Errno> {
-    /// The part of an id that is an index, unless the kernel was started with `ipcmni_extend`.
-    const INDEX: c_int = 0x7fff;
     let stat = sem::stat(set);
     if stat != Err(Errno::ACCESS) {
         return Ok(stat?.semaphores);
     }
-    match sem::stat_index(index(set.number() & INDEX)?, Visibility::Any)? {
+    // The kernel finds an id at its index: which bits that is, only the kernel knows (`ipcmni_extend`).
+    match sem::stat_index(index(set.number())?, Visibility::Any)? {
         (found, stat) if found == set => Ok(stat.semaphores),
         _ => Err(Errno::ACCESS),
     }
