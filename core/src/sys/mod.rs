@@ -71,8 +71,8 @@ pub mod nr {
 
     #[cfg(target_pointer_width = "32")]
     pub use linux_raw_sys::general::{
-        __NR_clock_gettime as __NR_clock_gettime32, __NR_clock_gettime64 as __NR_clock_gettime, __NR_fcntl64 as __NR_fcntl,
-        __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
+        __NR_clock_gettime as __NR_clock_gettime32, __NR_clock_gettime64 as __NR_clock_gettime,
+        __NR_fcntl64 as __NR_fcntl, __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
         __NR_mq_timedsend_time64 as __NR_mq_timedsend, __NR_recvmmsg_time64 as __NR_recvmmsg,
         __NR_semtimedop_time64 as __NR_semtimedop,
     };
