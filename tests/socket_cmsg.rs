@@ -15,8 +15,8 @@ use linipc::socket::unix::{Seqpacket, UnixExt, autobind_datagram};
 use linipc_core::Errno;
 use linipc_core::io::{FdFlags, fcntl_getfd};
 use linipc_core::socket::cmsg::{
-    Control, Error, MAX_FDS, Message, Raw, RawMessage, SPACE_CREDENTIALS, SPACE_PIDFD, recvmsg,
-    sendmsg, space, space_fds,
+    Control, Error, MAX_FDS, Message, Messages, Raw, RawMessage, SPACE_CREDENTIALS, SPACE_PIDFD,
+    recvmsg, recvmsg_unparsed, sendmsg, space, space_fds,
 };
 use linipc_core::socket::fd_list::{Receiver, Sender};
 use linipc_core::socket::mmsg::{self, Incoming, Outgoing};
@@ -427,6 +427,47 @@ fn what_was_cut_off_is_told() {
         let received = b.recv_with_fds(&mut bytes, 0).unwrap();
         assert_eq!((received.len, received.truncated), (4, true));
     }
+}
+
+#[test]
+fn control_data_can_be_left_to_the_caller() {
+    isolated!(|| {
+        // Length, level and type.
+        const HEADER: usize = size_of::<usize>() + 8;
+        let before = open_fds();
+        let sent = files(2);
+        let (a, b) = unix::pair(SocketType::SEQPACKET).unwrap();
+        for (flags, closes) in [(RecvFlags::CMSG_CLOEXEC, true), (RecvFlags::empty(), false)] {
+            // Room for none, for one, and for both, and more.
+            for (room, fit) in [(0, 0), (HEADER + 4, 1), (HEADER + 8, 2), (HEADER + 64, 2)] {
+                send(&a, b"longer", &sent).unwrap();
+                let (mut bytes, mut room) = ([0; 4], vec![0; room]);
+                let data = &mut [IoSliceMut::new(&mut bytes)];
+                let received = recvmsg_unparsed(&b, data, &mut room, flags).unwrap();
+                assert_eq!((received.bytes, &bytes), (4, b"long"));
+                assert!(received.flags.contains(ReturnFlags::TRUNC));
+                assert_eq!(received.flags.contains(ReturnFlags::CTRUNC), fit < 2);
+                // SAFETY: The kernel wrote them, and they are parsed this once.
+                let messages = unsafe { Messages::new(&room[..received.control]) };
+                let mut fds = Vec::new();
+                for message in messages {
+                    match message {
+                        Message::Rights(rights) => fds.extend(rights),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                assert_eq!(fds.len(), fit);
+                for (i, fd) in fds.iter().enumerate() {
+                    assert_eq!(rustix::fs::fstat(fd).unwrap().st_size, i as i64);
+                    assert_eq!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC), closes);
+                }
+            }
+        }
+        let nothing = recvmsg_unparsed(&b, &mut [], &mut [], RecvFlags::DONTWAIT);
+        assert_eq!(nothing.unwrap_err(), Errno::AGAIN);
+        drop((sent, a, b));
+        assert_eq!(open_fds(), before);
+    });
 }
 
 #[test]

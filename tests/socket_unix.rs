@@ -17,11 +17,11 @@ use linipc::socket::unix::{
     UnixStream, abstract_address, autobind_datagram, autobind_listener,
 };
 use linipc_core::Errno;
-use linipc_core::io::{FdFlags, fcntl_getfd};
+use linipc_core::io::{FdFlags, OFlags, fcntl_getfd, fcntl_getfl};
 use linipc_core::socket::unix::{self, SocketAddrUnix, local_address, peer_address};
 use linipc_core::socket::{
-    self, AddressFamily, RecvFlags, SendFlags, SocketAddrArg, SocketType, accept, bind, connect,
-    listen,
+    self, AddressFamily, RecvFlags, SendFlags, SocketAddrArg, SocketFlags, SocketType, accept,
+    bind, connect, listen,
 };
 use support::{Peer, peer, until_asleep};
 
@@ -84,6 +84,40 @@ fn every_socket_is_close_on_exec() {
         let _client = connected(SocketType::STREAM, &local_address(&listener).unwrap()).unwrap();
         assert!(closes(&socket::acceptfrom(&listener).unwrap().0));
     }
+}
+
+#[test]
+fn a_socket_has_the_flags_that_were_said() {
+    let read = |socket: &OwnedFd| {
+        (
+            fcntl_getfd(socket).unwrap().contains(FdFlags::CLOEXEC),
+            fcntl_getfl(socket).unwrap().contains(OFlags::NONBLOCK),
+        )
+    };
+    let (cloexec, nonblock) = (SocketFlags::CLOEXEC, SocketFlags::NONBLOCK);
+    for flags in [SocketFlags::empty(), cloexec, nonblock, cloexec | nonblock] {
+        let said = (flags.contains(cloexec), flags.contains(nonblock));
+        for kind in KINDS {
+            let one = socket::socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
+            let (a, b) = socket::socketpair_with(AddressFamily::UNIX, kind, flags, None).unwrap();
+            assert_eq!([&one, &a, &b].map(read), [said; 3]);
+            socket::send(&a, b"to b", SendFlags::NOSIGNAL).unwrap();
+            let mut bytes = [0; 8];
+            assert_eq!(
+                socket::recv(&b, &mut bytes[..], RecvFlags::empty()),
+                Ok((4, 4))
+            );
+            assert_eq!(&bytes[..4], b"to b");
+            for (socket, expected) in [(one, kind), (a, kind), (b, kind)] {
+                assert_eq!(socket::sockopt::socket_type(&socket), Ok(expected));
+            }
+        }
+    }
+    let wrong = SocketFlags::from_bits_retain(1 << 30);
+    let result = socket::socket_with(AddressFamily::UNIX, SocketType::STREAM, wrong, None);
+    assert_eq!(result.unwrap_err(), Errno::INVAL);
+    let pair = socket::socketpair_with(AddressFamily::INET, SocketType::STREAM, cloexec, None);
+    assert_eq!(pair.unwrap_err(), Errno::OPNOTSUPP);
 }
 
 #[test]

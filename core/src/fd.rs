@@ -15,6 +15,8 @@ pub use self::owned::OwnedFd;
 mod owned {
     use core::mem;
 
+    use static_assertions::const_assert_eq;
+
     use super::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 
     /// A descriptor that is closed when this is dropped: `std::os::fd::OwnedFd`, where there is no std.
@@ -51,12 +53,15 @@ mod owned {
         }
     }
 
+    const_assert_eq!(size_of::<BorrowedFd<'static>>(), size_of::<RawFd>());
+
     impl AsFd for OwnedFd {
         #[inline(always)]
         fn as_fd(&self) -> BorrowedFd<'_> {
             // `BorrowedFd::borrow_raw` asserts too.
-            // SAFETY: `BorrowedFd` is a number of a descriptor that is open, as this one is for as long
-            // as `self` is borrowed (the type's invariant).
+            // SAFETY: `BorrowedFd` is `repr(transparent)` over `RawFd`, as the documentation of std's and of
+            // rustix's says, and the number of a descriptor that is open, as this one is for as long as
+            // `self` is borrowed (the type's invariant).
             unsafe { mem::transmute::<RawFd, BorrowedFd<'_>>(self.0) }
         }
     }

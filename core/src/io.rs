@@ -43,6 +43,9 @@ pub use rustix::io::{
 /// - `ACCESS`, `PERM`, `ROFS`, `TXTBSY`: not permitted. `ISDIR`: a directory, to write or to create.
 /// - `LOOP`: too many symbolic links, or one, and [`OFlags::NOFOLLOW`].
 /// - `NXIO`: a socket; or a FIFO without a reader, and [`OFlags::NONBLOCK`].
+/// - `NAMETOOLONG`: the path has more than 4095 bytes, or a part of it more than 255.
+/// - `INVAL`: flags that do not go together, or not with this file; or a null byte within the path.
+/// - `OPNOTSUPP`: [`OFlags::TMPFILE`], which this file system does not have.
 /// - `INTR`: a signal was caught while the call waited.
 /// - `MFILE`, `NFILE`: no descriptor is free in the process, or in the system. `NOSPC`, `NOMEM`.
 ///

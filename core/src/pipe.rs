@@ -34,7 +34,6 @@
 use rustix::io::Errno;
 
 use crate::fd::{AsFd, OwnedFd};
-
 use crate::sys::{call, own_pair};
 
 pub use rustix::pipe::{

@@ -594,6 +594,10 @@ pub fn open(
 /// # Errors
 ///
 /// Those of [`open`].
+///
+/// # References
+///
+/// - [sem_open(3)](https://man7.org/linux/man-pages/man3/sem_open.3.html)
 pub fn open_with_file(
     name: impl path::Arg,
     create: Create,

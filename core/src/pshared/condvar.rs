@@ -195,7 +195,9 @@ impl Condvar {
     }
 
     /// The same with a lock that is no [`Mutex`](super::mutex::Mutex): `unlock` unlocks it, and the caller locks
-    /// it again. Then nobody may use [`notify_all`](Condvar::notify_all), which needs a mutex.
+    /// it again. Then nobody may use [`notify_all`](Condvar::notify_all): it moves who waits here to its mutex,
+    /// where he takes a wake and does not lock, so that it is lost for one who sleeps there to lock. Ours look
+    /// again after 50 ms; one of the C library can sleep on.
     ///
     /// # Errors
     ///

@@ -405,7 +405,7 @@ impl Mutex {
 
     /// As [`Mutex::attach`], but also one that is not robust (`PTHREAD_MUTEX_STALLED`, what C programs get
     /// if they ask for nothing else): who waits for it when its owner dies waits for ever. One that inherits
-    /// priority is not found.
+    /// priority without being robust is not found.
     ///
     /// # Errors
     ///

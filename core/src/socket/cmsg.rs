@@ -429,11 +429,12 @@ pub struct Unparsed {
 /// control.push_fds(&lent)?;
 /// cmsg::sendmsg(&a, &[IoSlice::new(b"two")], &control, SendFlags::empty())?;
 ///
-/// // Room for one of the two: it comes, and so do the bytes.
-/// let (mut bytes, mut room) = ([0; 8], [0; 20]);
+/// // Room for length, level, type and one of the two: it comes, and so do the bytes.
+/// const ONE: usize = size_of::<usize>() + 3 * size_of::<u32>();
+/// let (mut bytes, mut room) = ([0; 8], [0; ONE]);
 /// let mut data = [IoSliceMut::new(&mut bytes)];
 /// let received = cmsg::recvmsg_unparsed(&b, &mut data, &mut room, RecvFlags::CMSG_CLOEXEC)?;
-/// assert_eq!((received.bytes, received.control), (3, 20));
+/// assert_eq!((received.bytes, received.control), (3, ONE));
 /// assert!(received.flags.contains(ReturnFlags::CTRUNC));
 /// // SAFETY: The kernel wrote them, and they are parsed this once.
 /// let mut messages = unsafe { Messages::new(&room[..received.control]) };

@@ -319,12 +319,13 @@ pub unsafe fn getsockopt(
 ///
 /// # Safety
 ///
-/// If the option lends memory to the kernel that `value` has the address of (`SO_ATTACH_FILTER`,
-/// `PACKET_RX_RING`), that memory is as it must be.
+/// If `value` has the address of memory that the kernel reads (`SO_ATTACH_FILTER`), that memory is as it
+/// must be. If the option lends memory to the kernel (`XDP_UMEM_REG`), that stays, and is used for nothing
+/// that the kernel must not read or write, for as long as the socket uses it.
 ///
 /// # References
 ///
-/// - [getsockopt(2)](https://man7.org/linux/man-pages/man2/getsockopt.2.html)
+/// - [setsockopt(2)](https://man7.org/linux/man-pages/man2/setsockopt.2.html)
 #[inline]
 pub unsafe fn setsockopt(
     socket: impl AsFd,
@@ -332,10 +333,11 @@ pub unsafe fn setsockopt(
     name: u32,
     value: &[u8],
 ) -> Result<(), Errno> {
-    let (socket, len) = (socket.as_fd(), value.len());
+    let len = u32::try_from(value.len()).map_err(|_| Errno::INVAL)?;
+    let (socket, value) = (socket.as_fd(), value.as_ptr());
     // SAFETY: The call reads `len` bytes from `value`; the caller answers for the memory of which they
     // are addresses.
-    unsafe { call!(__NR_setsockopt, socket, level, name, value.as_ptr(), len) }?;
+    unsafe { call!(__NR_setsockopt, socket, level, name, value, len) }?;
     Ok(())
 }
 
