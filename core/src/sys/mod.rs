@@ -71,8 +71,8 @@ pub mod nr {
 
     #[cfg(target_pointer_width = "32")]
     pub use linux_raw_sys::general::{
-        __NR_clock_gettime as __NR_clock_gettime32, __NR_clock_gettime64 as __NR_clock_gettime,
-        __NR_fcntl64 as __NR_fcntl, __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
+        __NR_clock_gettime64 as __NR_clock_gettime, __NR_fcntl64 as __NR_fcntl,
+        __NR_mq_timedreceive_time64 as __NR_mq_timedreceive,
         __NR_mq_timedsend_time64 as __NR_mq_timedsend, __NR_recvmmsg_time64 as __NR_recvmmsg,
         __NR_semtimedop_time64 as __NR_semtimedop,
     };
@@ -149,9 +149,8 @@ pub(crate) fn timespec(time: Timespec) -> nr::__kernel_timespec {
 /// The time of a clock. With std it is read from memory that the kernel keeps mapped (vdso(7)). What finds
 /// that memory is larger than most static programs, so without std the kernel is asked.
 ///
-/// The kernel knows all clocks of the type, so only a filter (seccomp(2)) can refuse. One that is older than
-/// the call with 64-bit times lets the one with 32-bit times through. If it refuses both, the clock
-/// is at its end: whoever compares a deadline with it finds that it has passed, and does not wait for ever.
+/// The kernel knows all clocks of the type, so only a filter (seccomp(2)) can refuse. Then the clock is at
+/// its end: whoever compares a deadline with it finds that it has passed, and does not wait for ever.
 #[inline]
 pub(crate) fn clock_gettime(clock: ClockId) -> Timespec {
     #[cfg(feature = "std")]
@@ -169,32 +168,11 @@ pub(crate) fn clock_gettime(clock: ClockId) -> Timespec {
                 tv_sec: time.tv_sec,
                 tv_nsec: time.tv_nsec,
             },
-            Err(_) => clock_refused(clock),
+            Err(_) => Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            },
         }
-    }
-}
-
-/// The time of a clock that a filter does not let read by the call with 64-bit times.
-#[cfg(not(feature = "std"))]
-#[cold]
-fn clock_refused(clock: ClockId) -> Timespec {
-    #[cfg(target_pointer_width = "32")]
-    {
-        let mut time = [0_i32; 2];
-        // SAFETY: The call writes one time, of two C longs.
-        let read = unsafe { call!(__NR_clock_gettime32, clock as u32, time.as_mut_ptr()) };
-        if read.is_ok() {
-            return Timespec {
-                tv_sec: time[0].into(),
-                tv_nsec: time[1].into(),
-            };
-        }
-    }
-    #[cfg(target_pointer_width = "64")]
-    let _ = clock;
-    Timespec {
-        tv_sec: i64::MAX,
-        tv_nsec: 0,
     }
 }
 
