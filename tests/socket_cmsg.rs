@@ -447,6 +447,8 @@ fn control_data_can_be_left_to_the_caller() {
                 assert_eq!((received.bytes, &bytes), (4, b"long"));
                 assert!(received.flags.contains(ReturnFlags::TRUNC));
                 assert_eq!(received.flags.contains(ReturnFlags::CTRUNC), fit < 2);
+                let written = if fit == 0 { 0 } else { HEADER + 4 * fit };
+                assert_eq!(received.control, written);
                 // SAFETY: The kernel wrote them, and they are parsed this once.
                 let messages = unsafe { Messages::new(&room[..received.control]) };
                 let mut fds = Vec::new();
