@@ -7,6 +7,7 @@ use std::mem::forget;
 
 use linipc_core::Errno;
 use linipc_core::event::eventfd;
+use linipc_core::io;
 use linipc_core::ring::spsc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, Peers, Wait};
 use linipc_core::sync::{Fault, Heap, with};
@@ -376,7 +377,7 @@ fn a_sleeping_producer_is_woken_by_the_end() {
 fn the_event_of_a_consumer_that_has_armed_is_written() {
     asleep(ALL, |_, (mut producer, mut consumer)| {
         let event = eventfd::create(0, eventfd::Flags::NONBLOCK).unwrap();
-        producer.set_event(event.try_clone().unwrap());
+        producer.set_event(io::dup(&event).unwrap());
         let pushing = thread::spawn(move || {
             producer.try_push_value(&1_u64).unwrap();
             producer
@@ -392,7 +393,7 @@ fn the_event_of_a_consumer_that_has_armed_is_written() {
 fn the_event_of_a_producer_that_has_armed_is_written() {
     asleep(ALL, |_, (mut producer, mut consumer)| {
         let event = eventfd::create(0, eventfd::Flags::NONBLOCK).unwrap();
-        consumer.set_event(event.try_clone().unwrap());
+        consumer.set_event(io::dup(&event).unwrap());
         fill(&mut producer);
         let popping = thread::spawn(move || {
             assert_eq!(consumer.try_pop_value(), Ok(1_u64));

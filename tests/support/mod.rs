@@ -24,7 +24,7 @@ use rustix::process::Pid;
 /// machine.
 pub const PATIENCE: Duration = Duration::from_secs(match option_env!("LINIPC_EMULATED") {
     Some(_) => 600,
-    None => 60,
+    None => 120,
 });
 
 const ROLE: &str = "LINIPC_TEST_ISOLATED";
