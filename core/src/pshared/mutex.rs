@@ -865,8 +865,8 @@ impl Mutex {
             How::Try => {}
             _ => lock_pi(&self.lock, how.deadline()?)?,
         }
-        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died.
-        // It has no model: loom cannot see it.
+        // (L2) Acquire: as (L1); the kernel keeps the bit of an owner that died. That call took the lock, and is
+        // an edge itself in models: loom cannot see it.
         match self.lock.load(Ordering::Acquire) & OWNER_DIED {
             0 => Ok(Got::Free),
             _ => {
@@ -897,7 +897,7 @@ impl Mutex {
             return;
         }
         if attributes.inherits() {
-            // (U1) In models nothing inherits: loom cannot see it.
+            // (U1) Release: what this owner did is visible to the next one.
             let free =
                 self.lock
                     .compare_exchange(thread.id(), 0, Ordering::Release, Ordering::Relaxed);
