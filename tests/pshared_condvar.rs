@@ -466,6 +466,7 @@ fn killed_at_any_moment_waiters_hold_nobody_up() {
                         shared.items.load(Relaxed) == 0
                     });
                 }
+                true
             },
         );
         // Nobody has the mutex, or only a dead one.
@@ -527,7 +528,7 @@ fn killed_at_any_moment_notifiers_hold_nobody_up() {
                     eventually("items are taken", || shared.word(136).load(Relaxed) != seen);
                 }
             },
-            |_| {},
+            |_| true,
         );
         for shared in all {
             eventually("what is left is taken", || shared.items.load(Relaxed) == 0);

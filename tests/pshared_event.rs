@@ -164,13 +164,13 @@ fn killed_at_any_moment_they_hold_nobody_up() {
                 for (event, ..) in events {
                     eventually("one of the others takes it", || !event.is_set());
                 }
+                // Not all who took it were killed before they had counted it.
+                events
+                    .iter()
+                    .all(|(.., ended)| ended.load(Relaxed) > ROUNDS as u32 / 4)
             },
         );
-        for (event, _, ended) in events {
-            assert!(
-                ended.load(Relaxed) > ROUNDS as u32 / 4,
-                "few waits have ended"
-            );
+        for (event, ..) in events {
             event.set();
             event.try_wait().unwrap();
         }

@@ -197,6 +197,7 @@ fn killed_at_any_moment_they_hold_nobody_up() {
                 for (semaphore, _) in semaphores {
                     eventually("the others take what is left", || semaphore.value() == 0);
                 }
+                true
             },
         );
         for (semaphore, taken) in semaphores {

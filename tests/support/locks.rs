@@ -138,20 +138,23 @@ pub fn patient(calls: usize, mut call: impl FnMut()) {
 }
 
 /// `N` processes at work with each of so many locks. In each round one of each is killed, at a random
-/// moment, and another one takes its place; what `before` and `after` do is around that.
+/// moment, and another one takes its place; what `before` and `after` do is around that. When the rounds
+/// are over it goes on until `after` says that the kills have shown enough.
 pub fn killed_at_random<const N: usize>(
     locks: usize,
     rounds: usize,
     work: impl Fn(usize, u64),
     mut before: impl FnMut(usize),
-    mut after: impl FnMut(usize),
+    mut after: impl FnMut(usize) -> bool,
 ) {
+    let begin = Instant::now();
     let mut random = Random::new();
     let start = |lock, seed| peer(|| work(lock, seed));
     let mut workers: Vec<[Peer; N]> = (0..locks)
         .map(|lock| array::from_fn(|seed| start(lock, seed as u64)))
         .collect();
-    for round in 0..rounds {
+    let mut done = 0;
+    for round in 0.. {
         before(round);
         for _ in 0..random.below(5_000) {
             std::hint::spin_loop();
@@ -161,10 +164,18 @@ pub fn killed_at_random<const N: usize>(
             let successor = start(lock, random.next());
             std::mem::replace(&mut workers[round % N], successor).kill();
         }
-        after(round);
+        let is_enough = after(round);
+        done = round + 1;
+        if done >= rounds && is_enough {
+            break;
+        }
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{done} rounds of {rounds}, {is_enough}"
+        );
     }
     workers.into_iter().flatten().for_each(Peer::kill);
-    count(&format!("{} kills at random", rounds * locks));
+    count(&format!("{} kills at random", done * locks));
 }
 
 /// Kills a process at every step of what it does with a lock, from when it says that it begins; in each
