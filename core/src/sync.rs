@@ -200,7 +200,8 @@ mod real {
     }
     pub(crate) use array;
 
-    /// The time since some moment in the past.
+    /// The time since some moment in the past. Two are compared by a sum: in the difference of such times a
+    /// panic is left on 32 bit.
     pub(crate) fn now() -> Duration {
         Duration::from_nanos(now_by(Clock::Monotonic))
     }

@@ -165,7 +165,7 @@ impl Waiting {
         // Also if others wake us all the time, for nothing.
         let now = sync::now();
         let since = *self.looked.get_or_insert(now);
-        let is_time = woken == Err(Errno::TIMEDOUT) || now.saturating_sub(since) >= LOOK;
+        let is_time = woken == Err(Errno::TIMEDOUT) || now >= since.saturating_add(LOOK);
         if is_time {
             self.looked = Some(now);
         }

@@ -327,10 +327,10 @@ fn spin_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<bool, 
         }
         check_deadline(how)?;
         let now = sync::now();
-        if now.saturating_sub(begun) >= how.spin {
+        if now >= begun.saturating_add(how.spin) {
             return Ok(false);
         }
-        if now.saturating_sub(looked) >= LOOK_AWAKE {
+        if now >= looked.saturating_add(LOOK_AWAKE) {
             looked = now;
             if is_last_of_the_dead(end, need)? {
                 return Ok(true);
@@ -365,7 +365,7 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
         // Also of those whom others wake all the time, for nothing.
         let now = sync::now();
         let since = *looked.get_or_insert(now);
-        if woken.is_err() || now.saturating_sub(since) >= LOOK_ASLEEP {
+        if woken.is_err() || now >= since.saturating_add(LOOK_ASLEEP) {
             looked = Some(now);
             if is_last_of_the_dead(end, need)? {
                 return Ok(());
