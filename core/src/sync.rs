@@ -271,7 +271,7 @@ mod real {
     /// The places of fields, which are a format between processes.
     macro_rules! layout {
         (
-            $header:ident: size $size:literal, align $align:literal;
+            $header:ident: size $size:literal, align $align:expr;
             $($type:ident { $($field:ident: $at:literal),* })*
         ) => {
             ::static_assertions::const_assert_eq!(size_of::<$header>(), $size);
