@@ -27,13 +27,14 @@
 //! - Process ids belong to a PID namespace, and mean something else, or nothing, in another one.
 //! - Only a parent can [`wait`], once; all others see that it has ended, not how.
 
+use core::ffi::CStr;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::path::{Arg, DecInt};
 use rustix::process::{WaitId, waitid};
 
-use crate::fd::{AsFd, OwnedFd, RawFd};
+use crate::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use crate::io;
 use crate::sys::{call, own};
 
@@ -131,18 +132,22 @@ pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
 ///   [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
 #[inline]
 pub fn pid(pidfd: impl AsFd) -> Result<Pid, Errno> {
-    let dir = open_read(CWD, c"/proc/thread-self/fdinfo")?;
-    let mut buf = [0; 1024];
-    let info = read_all(dir, DecInt::from_fd(pidfd), &mut buf)?;
-    let mut lines = info.split(|byte| *byte == b'\n');
-    let line = lines.find_map(|line| line.strip_prefix(b"Pid:\t"));
-    match line.ok_or(Errno::INVAL)? {
-        b"-1" | b"0" => Err(Errno::SRCH),
-        digits => i32::try_from(number(digits)?)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(Errno::INVAL),
-    }
+    pid_of(pidfd.as_fd())
+}
+
+fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Pid, Errno> {
+    let id = number(
+        "/proc/thread-self/fdinfo/",
+        pidfd.as_raw_fd(),
+        "",
+        b"Pid:",
+        1,
+    )?;
+    // Of one that has ended it is -1.
+    i32::try_from(id)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(Errno::SRCH)
 }
 
 /// One process for all time since the machine was started: its id, and when it was started.
@@ -171,15 +176,16 @@ pub struct Identity {
 /// - [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html)
 #[inline]
 pub fn identity(pidfd: impl AsFd) -> Result<Identity, Errno> {
-    let pidfd = pidfd.as_fd();
-    let id = pid(pidfd)?;
-    let start_time = start_time(id)?;
+    identity_of(pidfd.as_fd())
+}
+
+fn identity_of(pidfd: BorrowedFd<'_>) -> Result<Identity, Errno> {
+    let pid = pid_of(pidfd)?;
+    // Field 2 is a name in parentheses, which may contain any, but is too short for so many words.
+    let start_time = number("/proc/", pid.as_raw_nonzero().get(), "/stat", b")", 22 - 2)?;
     // It still has its id, so that what was read in between is about it.
-    pid(pidfd)?;
-    Ok(Identity {
-        pid: id,
-        start_time,
-    })
+    pid_of(pidfd)?;
+    Ok(Identity { pid, start_time })
 }
 
 /// Opens the process with this identity, if it has not been waited for.
@@ -199,40 +205,60 @@ pub fn open_identity(wanted: Identity) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`. Field 2 is a name in parentheses, which may contain any.
-fn start_time(pid: Pid) -> Result<u64, Errno> {
-    let proc = open_read(CWD, c"/proc")?;
-    let dir = open_read(proc, DecInt::new(pid.as_raw_nonzero().get()))?;
-    let mut buf = [0; 1024];
-    let stat = read_all(dir, c"stat", &mut buf)?;
-    let mut parts = stat.rsplit(|byte| *byte == b')');
-    let mut fields = parts.next().unwrap_or(stat).split(|byte| *byte == b' ');
-    // What follows the name starts with a space, then field 3.
-    number(fields.nth(22 - 2).ok_or(Errno::INVAL)?)
-}
+type Buf = [u8; 1024];
 
-fn open_read(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
-    io::open_at(dir, path, OFlags::RDONLY, Mode::empty())
-}
-
-/// The start of a file in `/proc`, which gives all that fits at the first read.
-fn read_all(dir: OwnedFd, path: impl Arg, buf: &mut [u8]) -> Result<&[u8], Errno> {
-    let file = open_read(dir, path)?;
-    let len = rustix::io::read(&file, &mut *buf)?;
-    buf.get(..len).ok_or(Errno::INVAL)
-}
-
-fn number(digits: &[u8]) -> Result<u64, Errno> {
-    let mut number = 0_u64;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        let shifted = number.checked_mul(10).filter(|_| digit <= 9);
-        number = shifted
-            .and_then(|number| number.checked_add(digit.into()))
-            .ok_or(Errno::INVAL)?;
+/// A number in the file of `/proc` whose path is `dir`, `name` and `file`: so many words behind the one in which
+/// `mark` is, the last time that it is.
+fn number(dir: &str, name: i32, file: &str, mark: &[u8], word: usize) -> Result<u64, Errno> {
+    let mut buf: Buf = [0; 1024];
+    let path = path_of(dir, name.unsigned_abs(), file, &mut buf);
+    let file = io::open(path, OFlags::RDONLY, Mode::empty())?;
+    // These files give all that fits at the first read.
+    let len = rustix::io::read(&file, &mut buf)?;
+    let mut text = buf.get(..len).unwrap_or_default();
+    let (mut words, mut number) = (usize::MAX, 0_u64);
+    while let [byte, rest @ ..] = text {
+        if text.starts_with(mark) {
+            words = word;
+        } else if byte.is_ascii_whitespace() {
+            if words == 0 {
+                return Ok(number);
+            }
+            words -= 1;
+        } else if words == 0 {
+            let digit = byte.wrapping_sub(b'0');
+            // The id of one that has ended is -1.
+            if digit > 9 {
+                return Err(Errno::SRCH);
+            }
+            number = number.wrapping_mul(10).wrapping_add(digit.into());
+        }
+        text = rest;
     }
-    match digits.is_empty() {
-        true => Err(Errno::INVAL),
-        false => Ok(number),
+    Err(Errno::INVAL)
+}
+
+/// Puts a path together in zeros, from its end on, as digits are found.
+fn path_of<'b>(dir: &str, mut name: u32, file: &str, buf: &'b mut Buf) -> &'b CStr {
+    const LEN: usize = 64;
+    let mut start = LEN - 1;
+    let mut put = |byte| {
+        start -= 1;
+        if let Some(place) = buf.get_mut(start) {
+            *place = byte;
+        }
+    };
+    file.bytes().rev().for_each(&mut put);
+    loop {
+        put(b'0' + (name % 10) as u8);
+        name /= 10;
+        if name == 0 {
+            break;
+        }
     }
+    dir.bytes().rev().for_each(&mut put);
+    let path = buf.get(start..LEN).unwrap_or(b"\0");
+    // SAFETY: Nobody has written the last byte, which is null, and there is no other one: `dir` and `file` are
+    // those of this module.
+    unsafe { CStr::from_bytes_with_nul_unchecked(path) }
 }
