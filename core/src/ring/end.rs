@@ -151,15 +151,11 @@ impl Side {
         Err(AttachError::InUse { pid: owner })
     }
 
-    /// Leaves the slot, if it is still ours: not in a child after fork(2), and not if we were taken
-    /// for dead.
+    /// Leaves a slot that [is ours](Slot::is_ours), if we were not taken for dead meanwhile.
     pub(crate) fn leave(&self, slot: Slot) -> bool {
         let Some(owner) = self.slots.get(usize::from(slot.index)) else {
             return false;
         };
-        if !slot.is_ours() {
-            return false;
-        }
         // (E1) Relaxed on failure: then nothing is ours to be published.
         owner
             .compare_exchange(slot.identity, CLOSED, Ordering::Release, Ordering::Relaxed)
