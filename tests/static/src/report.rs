@@ -2,6 +2,7 @@
 
 use linipc_core::fd::BorrowedFd;
 use linipc_core::io::{self, IoSlice};
+use linipc_core::socket::cmsg;
 use linipc_core::{Errno, pshared, ring};
 
 use crate::number::decimal;
@@ -93,6 +94,15 @@ pub fn refused(name: &[u8], errno: Errno) -> u8 {
     let number = decimal(errno.raw_os_error().unsigned_abs().into(), &mut number);
     complain(name, b": error ", number);
     FAILED
+}
+
+/// What a program says of a message that it could not receive.
+pub fn errno(error: cmsg::Error) -> Errno {
+    match error {
+        cmsg::Error::Errno(errno) => errno,
+        cmsg::Error::Truncated => Errno::MSGSIZE,
+        cmsg::Error::Refused => Errno::MFILE,
+    }
 }
 
 /// A line on standard error, in one piece.
