@@ -136,14 +136,11 @@ pub fn pid(pidfd: impl AsFd) -> Result<Pid, Errno> {
 }
 
 fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Pid, Errno> {
-    let id = number(
-        "/proc/thread-self/fdinfo/",
-        pidfd.as_raw_fd(),
-        "",
-        b"Pid:",
-        1,
-    )?;
-    // Of one that has ended it is -1.
+    let mut path = *b"/proc/thread-self/fdinfo///////////\0";
+    let at = path.len() - 1;
+    // `Pid:`, and then the id.
+    let id = number(&mut path, at, pidfd.as_raw_fd(), b'P', 1)?;
+    // In a PID namespace that does not have it, it is 0.
     i32::try_from(id)
         .ok()
         .and_then(Pid::from_raw)
@@ -181,8 +178,10 @@ pub fn identity(pidfd: impl AsFd) -> Result<Identity, Errno> {
 
 fn identity_of(pidfd: BorrowedFd<'_>) -> Result<Identity, Errno> {
     let pid = pid_of(pidfd)?;
-    // Field 2 is a name in parentheses, which may contain any, but is too short for so many words.
-    let start_time = number("/proc/", pid.as_raw_nonzero().get(), "/stat", b")", 22 - 2)?;
+    let mut path = *b"/proc////////////stat\0";
+    let at = path.len() - b"/stat\0".len();
+    // Field 22. Field 2 is a name in parentheses, which may contain any, but not so many words.
+    let start_time = number(&mut path, at, pid.as_raw_nonzero().get(), b')', 22 - 2)?;
     // It still has its id, so that what was read in between is about it.
     pid_of(pidfd)?;
     Ok(Identity { pid, start_time })
@@ -205,60 +204,42 @@ pub fn open_identity(wanted: Identity) -> Result<OwnedFd, Errno> {
     }
 }
 
-type Buf = [u8; 1024];
-
-/// A number in the file of `/proc` whose path is `dir`, `name` and `file`: so many words behind the one in which
-/// `mark` is, the last time that it is.
-fn number(dir: &str, name: i32, file: &str, mark: &[u8], word: usize) -> Result<u64, Errno> {
-    let mut buf: Buf = [0; 1024];
-    let path = path_of(dir, name.unsigned_abs(), file, &mut buf);
-    let file = io::open(path, OFlags::RDONLY, Mode::empty())?;
-    // These files give all that fits at the first read.
-    let len = rustix::io::read(&file, &mut buf)?;
-    let mut text = buf.get(..len).unwrap_or_default();
-    let (mut words, mut number) = (usize::MAX, 0_u64);
-    while let [byte, rest @ ..] = text {
-        if text.starts_with(mark) {
-            words = word;
-        } else if byte.is_ascii_whitespace() {
-            if words == 0 {
-                return Ok(number);
-            }
-            words -= 1;
-        } else if words == 0 {
-            let digit = byte.wrapping_sub(b'0');
-            // The id of one that has ended is -1.
-            if digit > 9 {
-                return Err(Errno::SRCH);
-            }
-            number = number.wrapping_mul(10).wrapping_add(digit.into());
-        }
-        text = rest;
-    }
-    Err(Errno::INVAL)
-}
-
-/// Puts a path together in zeros, from its end on, as digits are found.
-fn path_of<'b>(dir: &str, mut name: u32, file: &str, buf: &'b mut Buf) -> &'b CStr {
-    const LEN: usize = 64;
-    let mut start = LEN - 1;
-    let mut put = |byte| {
-        start -= 1;
-        if let Some(place) = buf.get_mut(start) {
-            *place = byte;
-        }
-    };
-    file.bytes().rev().for_each(&mut put);
-    loop {
-        put(b'0' + (name % 10) as u8);
+/// A number in a file of `/proc`: so many words behind the one in which the last `mark` is. In the path, `name`
+/// goes in place of slashes before `at`, which are one more than its digits can be.
+fn number(path: &mut [u8], at: usize, name: i32, mark: u8, word: usize) -> Result<u64, Errno> {
+    let mut name = name.unsigned_abs();
+    for place in path.get_mut(..at).unwrap_or_default().iter_mut().rev() {
+        *place = b'0' + (name % 10) as u8;
         name /= 10;
         if name == 0 {
             break;
         }
     }
-    dir.bytes().rev().for_each(&mut put);
-    let path = buf.get(start..LEN).unwrap_or(b"\0");
-    // SAFETY: Nobody has written the last byte, which is null, and there is no other one: `dir` and `file` are
-    // those of this module.
-    unsafe { CStr::from_bytes_with_nul_unchecked(path) }
+    // SAFETY: The callers' paths end with the only null byte.
+    let path = unsafe { CStr::from_bytes_with_nul_unchecked(path) };
+    let file = io::open(path, OFlags::RDONLY, Mode::empty())?;
+    let mut text = [0; 1024];
+    // These files give all that fits at the first read.
+    let len = rustix::io::read(&file, &mut text)?;
+    let (mut words, mut number) = (usize::MAX, 0_u64);
+    for byte in text.get(..len).unwrap_or_default() {
+        if *byte == mark {
+            words = word;
+        } else if *byte <= b' ' {
+            if words == 0 {
+                return Ok(number);
+            }
+            words -= 1;
+        } else if words == 0 {
+            match byte {
+                b'0'..=b'9' => {
+                    number = number.wrapping_mul(10).wrapping_add((byte - b'0').into());
+                }
+                // The id of one that has ended is -1.
+                b'-' => return Err(Errno::SRCH),
+                _ => break,
+            }
+        }
+    }
+    Err(Errno::INVAL)
 }

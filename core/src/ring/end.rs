@@ -164,13 +164,15 @@ impl Side {
 
     /// Whether somebody was here and everybody left in order. Asks the kernel nothing.
     pub(crate) fn is_closed(&self, limit: usize) -> bool {
-        self.have_all_left(limit) && self.settled(limit, || self.have_all_left(limit)) == Some(true)
+        self.have_all_left(limit)
+            && (limit == 1 || self.settled(limit, || self.have_all_left(limit)) == Some(true))
     }
 
     /// Who is here. Asks the kernel about each that did not leave.
     pub(crate) fn peers(&self, limit: usize) -> Peers {
         match self.look(limit) {
             Peers::Alive => Peers::Alive,
+            found if limit == 1 => found,
             // While they come and go, somebody is here.
             _ => self
                 .settled(limit, || self.look(limit))
@@ -182,9 +184,6 @@ impl Side {
     /// which it was so. One look at several slots is none, since who leaves one may follow who enters
     /// another that was looked at before.
     fn settled<R: PartialEq>(&self, limit: usize, look: impl Fn() -> R) -> Option<R> {
-        if limit == 1 {
-            return Some(look());
-        }
         let entered = self.entered(limit);
         let found = look();
         (look() == found && self.entered(limit) == entered).then_some(found)
