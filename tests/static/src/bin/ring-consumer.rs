@@ -29,7 +29,8 @@ fn run(args: Args) -> Result<(), Failure> {
     // SAFETY: The last byte is null, since nothing was read into it.
     let path = unsafe { CStr::from_ptr(path.as_ptr().cast()) };
     let fd = io::open(path, OFlags::RDWR, Mode::empty())?;
-    // SAFETY: Only who may trace a process can open its memfd, and be opened: they trust each other.
+    // SAFETY: Whoever says the path trusts all who can write there: of a memfd of ring-producer, only those who may
+    // trace it.
     let memory = unsafe { Trusted::new(ring::map(&fd)?) };
     let mut ring = Consumer::attach(memory)?;
     loop {
