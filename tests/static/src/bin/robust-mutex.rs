@@ -15,7 +15,7 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 
 use linipc_core::Errno;
-use linipc_core::fd::OwnedFd;
+use linipc_core::fd::AsFd;
 use linipc_core::io;
 use linipc_core::map::{Access, Region};
 use linipc_core::posix::{Create, Mode, shm};
@@ -50,26 +50,19 @@ fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn map(object: OwnedFd) -> Result<Region, Errno> {
+fn map(object: impl AsFd) -> Result<Region, Errno> {
     Region::shared(object, 0, LEN, Access::READ | Access::WRITE)
 }
 
 fn make(name: &CStr) -> Result<(), Failure> {
-    let create = Create::Exclusive(Mode::RUSR | Mode::WUSR);
-    let object = shm::open(name, Access::READ | Access::WRITE, create)?;
-    let made = fill(object);
-    if made.is_err() {
-        shm::unlink(name)?;
-    }
-    made
-}
-
-fn fill(object: OwnedFd) -> Result<(), Failure> {
-    shm::resize(&object, LEN as u64)?;
-    let region = map(object)?;
-    // SAFETY: Only this user can write the object, with these programs.
-    let mutex = unsafe { Mutex::init_pthread(region.bytes(), Kind::Normal) };
-    mutex.map(drop).map_err(|_| NO_MUTEX)
+    shm::create(name, Mode::RUSR | Mode::WUSR, |object| {
+        shm::resize(object, LEN as u64)?;
+        let region = map(object)?;
+        // SAFETY: Only this user can write the object, with these programs.
+        let made = unsafe { Mutex::init_pthread(region.bytes(), Kind::Normal) };
+        made.map(drop).map_err(|_| Errno::INVAL)
+    })?;
+    Ok(())
 }
 
 fn open(name: &CStr) -> Result<Region, Failure> {
@@ -77,7 +70,7 @@ fn open(name: &CStr) -> Result<Region, Failure> {
     if shm::len(&object)? < LEN as u64 {
         return Err(NO_MUTEX);
     }
-    Ok(map(object)?)
+    Ok(map(&object)?)
 }
 
 const NO_MUTEX: Failure = Failure::Because("there is no mutex in this memory");
