@@ -316,6 +316,27 @@ fn what_is_not_a_process_is_refused() {
 }
 
 #[test]
+fn a_lock_that_is_shown_before_the_id_is_not_taken_for_it() {
+    let peer = sleeping();
+    let id = Pid::from_raw(peer.pid()).unwrap();
+    let pidfd = pidfd::open(id, Flags::empty()).unwrap();
+    let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+    let shared = rustix::fs::FlockOperation::NonBlockingLockShared;
+    rustix::fs::fcntl_lock(&file, shared).unwrap();
+    let info = format!("/proc/thread-self/fdinfo/{}", file.as_raw_fd());
+    let info = std::fs::read_to_string(info).unwrap();
+    assert!(info.contains("lock:") && info.contains("POSIX"), "{info}");
+    assert_eq!(pidfd::pid(&file), Err(Errno::INVAL));
+    assert_eq!(pidfd::identity(&file), Err(Errno::INVAL));
+    // No descriptor, although without the sign it would be one.
+    let wrong = -pidfd.as_raw_fd();
+    // SAFETY: Nobody uses it but a call that finds that it is none.
+    let wrong = unsafe { std::os::fd::BorrowedFd::borrow_raw(wrong) };
+    assert_eq!(pidfd::pid(wrong), Err(Errno::BADF));
+    assert_eq!(pidfd::pid(&pidfd), Ok(id));
+}
+
+#[test]
 fn it_is_close_on_exec() {
     let pidfd = pidfd::open(pid(id()), Flags::empty()).unwrap();
     assert!(fcntl_getfd(&pidfd).unwrap().contains(FdFlags::CLOEXEC));

@@ -55,6 +55,7 @@ use rustix::thread::futex;
 
 use crate::pshared::Process;
 use crate::sync::light_fence;
+use crate::sys::abi::robust_list_head;
 use crate::sys::call;
 
 /// The distance from a lock's `next` to its word: `futex_offset`.
@@ -112,17 +113,7 @@ impl core::error::Error for Error {}
 #[repr(C)]
 pub struct Head {
     previous: AtomicUsize,
-    list: List,
-}
-
-#[derive(Debug)]
-#[repr(C)]
-struct List {
-    /// The first lock's `next`, or our own.
-    next: AtomicUsize,
-    offset: AtomicUsize,
-    /// The `next` of a lock that is being taken or given back.
-    pending: AtomicUsize,
+    list: robust_list_head,
 }
 
 impl Head {
@@ -130,10 +121,10 @@ impl Head {
     pub const fn new() -> Self {
         Self {
             previous: AtomicUsize::new(0),
-            list: List {
-                next: AtomicUsize::new(0),
-                offset: AtomicUsize::new(OFFSET as usize),
-                pending: AtomicUsize::new(0),
+            list: robust_list_head {
+                list: AtomicUsize::new(0),
+                futex_offset: AtomicUsize::new(OFFSET as usize),
+                list_op_pending: AtomicUsize::new(0),
             },
         }
     }
@@ -154,7 +145,7 @@ impl Default for Head {
 #[derive(Debug, Clone, Copy)]
 pub struct Thread {
     /// Not `Send`.
-    list: *const List,
+    list: *const robust_list_head,
     /// The thread's id, and in the upper half the mark of its process: so it is passed in registers.
     who: u64,
 }
@@ -177,7 +168,7 @@ impl Thread {
         let list = registered()?.ok_or(Error::None)?;
         // SAFETY: The kernel has this address as the head of this thread's list, which the C library
         // keeps as long as the thread is there.
-        let offset = unsafe { &(*list).offset };
+        let offset = unsafe { &(*list).futex_offset };
         // Relaxed: of this thread, as all of the list is.
         let found = offset.load(Ordering::Relaxed) as isize;
         if found != OFFSET {
@@ -208,16 +199,22 @@ impl Thread {
         let list = &head.list;
         // All of the head is reached from the list, also the word before it.
         let _ = ptr::from_ref(&*head).expose_provenance();
-        list.next
+        list.list
             .store(ptr::from_ref(list).addr(), Ordering::Relaxed);
         let thread = Self::with(list)?;
         // SAFETY: The kernel reads the head, and the locks behind it, when this thread ends. The head
         // is never freed, and the locks are in mappings.
-        unsafe { call!(__NR_set_robust_list, ptr::from_ref(list), size_of::<List>()) }?;
+        unsafe {
+            call!(
+                __NR_set_robust_list,
+                ptr::from_ref(list),
+                size_of::<robust_list_head>()
+            )
+        }?;
         Ok(thread)
     }
 
-    fn with(list: *const List) -> Result<Self, Error> {
+    fn with(list: *const robust_list_head) -> Result<Self, Error> {
         let process = Process::current()?;
         let id = rustix::thread::gettid().as_raw_nonzero().get();
         // INVARIANT: `list` is of this thread, which the callers know.
@@ -246,7 +243,7 @@ impl Thread {
     }
 
     #[inline(always)]
-    fn list(&self) -> &List {
+    fn list(&self) -> &robust_list_head {
         // SAFETY: It lives as long as this thread, which has the token (the type's invariant).
         unsafe { &*self.list }
     }
@@ -255,7 +252,9 @@ impl Thread {
     /// at it too. To be called before its word is changed.
     #[inline(always)]
     pub(crate) fn begin(&self, node: Node) {
-        self.list().pending.store(node.link(), Ordering::Relaxed);
+        self.list()
+            .list_op_pending
+            .store(node.link(), Ordering::Relaxed);
         // The kernel sees this thread's stores in the order of the program.
         light_fence();
     }
@@ -264,25 +263,25 @@ impl Thread {
     #[inline(always)]
     pub(crate) fn end(&self) {
         light_fence();
-        self.list().pending.store(0, Ordering::Relaxed);
+        self.list().list_op_pending.store(0, Ordering::Relaxed);
     }
 
     /// Puts a lock into the list that the thread has taken.
     #[inline(always)]
     pub(crate) fn insert(&self, node: Node) {
         let list = self.list();
-        let first = list.next.load(Ordering::Relaxed);
+        let first = list.list.load(Ordering::Relaxed);
         node.next().store(first, Ordering::Relaxed);
         #[cfg(target_pointer_width = "64")]
         {
-            let head = list.next.as_ptr().expose_provenance();
+            let head = list.list.as_ptr().expose_provenance();
             node.previous().store(head, Ordering::Relaxed);
             // SAFETY: It is the first lock of the list, or its head.
             let after = unsafe { Node::from_link(first) };
             after.previous().store(node.at, Ordering::Relaxed);
         }
         light_fence();
-        list.next.store(node.link(), Ordering::Relaxed);
+        list.list.store(node.link(), Ordering::Relaxed);
     }
 
     /// Takes a lock out of the list that the thread is about to give back.
@@ -304,8 +303,8 @@ impl Thread {
         }
         #[cfg(target_pointer_width = "32")]
         {
-            let mut at = &self.list().next;
-            let head = ptr::from_ref(&self.list().next).addr();
+            let mut at = &self.list().list;
+            let head = ptr::from_ref(&self.list().list).addr();
             loop {
                 let next = at.load(Ordering::Relaxed);
                 if next & !PI == node.at {
@@ -326,15 +325,15 @@ impl Thread {
 }
 
 /// The head that the kernel has for this thread.
-fn registered() -> Result<Option<*const List>, Error> {
+fn registered() -> Result<Option<*const robust_list_head>, Error> {
     let mut list: usize = 0;
     let mut len: usize = 0;
     let (list_ptr, len_ptr) = (ptr::from_mut(&mut list), ptr::from_mut(&mut len));
     // SAFETY: The kernel writes an address and a length, to variables of their size.
     unsafe { call!(__NR_get_robust_list, 0_usize, list_ptr, len_ptr) }?;
-    match ptr::with_exposed_provenance::<List>(list) {
+    match ptr::with_exposed_provenance::<robust_list_head>(list) {
         list if list.is_null() => Ok(None),
-        _ if len != size_of::<List>() => Err(Error::System(Errno::INVAL)),
+        _ if len != size_of::<robust_list_head>() => Err(Error::System(Errno::INVAL)),
         list => Ok(Some(list)),
     }
 }

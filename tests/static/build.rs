@@ -5,6 +5,7 @@ use std::env;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=LINIPC_BARE_LINKER");
+    println!("cargo::rerun-if-changed=discard.ld");
     let bare = env::var_os("LINIPC_BARE_LINKER").is_some();
     let arguments: &[&str] = if bare {
         &["-static", "--no-dynamic-linker", "--gc-sections"]

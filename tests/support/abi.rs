@@ -109,6 +109,13 @@ pub fn source(write: &mut dyn FnMut(&str)) {
         size_of::<abi::mode_t>() as i64,
     );
     structure!(
+        "robust_list_head" = abi::robust_list_head {
+            list,
+            futex_offset,
+            list_op_pending
+        }
+    );
+    structure!(
         "msqid64_ds" = abi::msqid64_ds {
             msg_perm,
             msg_stime,

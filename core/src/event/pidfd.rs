@@ -207,7 +207,7 @@ pub fn open_identity(wanted: Identity) -> Result<OwnedFd, Errno> {
 /// A number in a file of `/proc`: so many words behind the one in which the last `mark` is. In the path, `name`
 /// goes in place of slashes before `at`, which are one more than its digits can be.
 fn number(path: &mut [u8], at: usize, name: i32, mark: u8, word: usize) -> Result<u64, Errno> {
-    let mut name = name.unsigned_abs();
+    let mut name = u32::try_from(name).map_err(|_| Errno::BADF)?;
     for place in path.get_mut(..at).unwrap_or_default().iter_mut().rev() {
         *place = b'0' + (name % 10) as u8;
         name /= 10;
@@ -221,23 +221,25 @@ fn number(path: &mut [u8], at: usize, name: i32, mark: u8, word: usize) -> Resul
     let mut text = [0; 1024];
     // These files give all that fits at the first read.
     let len = rustix::io::read(&file, &mut text)?;
-    let (mut words, mut number) = (usize::MAX, 0_u64);
+    let (mut words, mut found) = (usize::MAX, None);
     for byte in text.get(..len).unwrap_or_default() {
         if *byte == mark {
             words = word;
         } else if *byte <= b' ' {
-            if words == 0 {
+            if let Some(number) = found {
                 return Ok(number);
             }
-            words -= 1;
+            words = words.saturating_sub(1);
         } else if words == 0 {
             match byte {
                 b'0'..=b'9' => {
-                    number = number.wrapping_mul(10).wrapping_add((byte - b'0').into());
+                    let number = found.unwrap_or(0_u64);
+                    found = Some(number.wrapping_mul(10).wrapping_add((byte - b'0').into()));
                 }
                 // The id of one that has ended is -1.
                 b'-' => return Err(Errno::SRCH),
-                _ => break,
+                // Another word with the mark: the kind of a lock, `POSIX`.
+                _ => (words, found) = (usize::MAX, None),
             }
         }
     }

@@ -1,10 +1,11 @@
 //! The kernel structures that linux-raw-sys lacks, in the kernel's own names and field order.
 //!
 //! Mirrors `include/uapi/asm-generic/{ipcbuf,msgbuf,sembuf,shmbuf}.h` and
-//! `include/uapi/linux/{msg,sem,shm,signalfd}.h` with the deviations of each architecture. The sizes are
+//! `include/uapi/linux/{msg,sem,shm,signalfd,futex}.h` with the deviations of each architecture. The sizes are
 //! asserted below; `tests/abi.rs` compares every offset with the installed headers.
 
 use core::ffi::{c_int, c_long, c_uint, c_ulong, c_ushort};
+use core::sync::atomic::AtomicUsize;
 
 use static_assertions::const_assert_eq;
 
@@ -282,6 +283,18 @@ mod sizes {
     const_assert_eq!(size_of::<msqid64_ds>(), 88);
     const_assert_eq!(size_of::<shmid64_ds>(), 84);
     const_assert_eq!(size_of::<semid64_ds>(), 64);
+}
+
+/// `struct robust_list_head`: addresses and a distance, which the kernel reads when the thread ends.
+#[repr(C)]
+#[derive(Debug)]
+pub struct robust_list_head {
+    /// The first lock's link, or this.
+    pub list: AtomicUsize,
+    /// From a link to its lock word.
+    pub futex_offset: AtomicUsize,
+    /// The link of a lock that is being taken or given back.
+    pub list_op_pending: AtomicUsize,
 }
 
 /// `struct sockaddr_vm`. That of linux-raw-sys has 128 bytes, because its `struct sockaddr` has.

@@ -8,6 +8,7 @@ use rustix::fd::AsFd;
 use rustix::fs::fstatfs;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+use static_assertions::const_assert_eq;
 
 use super::super::{AttachError, Error, LOOK};
 use super::{
@@ -58,6 +59,9 @@ unsafe impl Send for Split {}
 // SAFETY: What it lends is `Sync`.
 unsafe impl Sync for Split {}
 
+// So the mutex is aligned.
+const_assert_eq!(Split::SHARED % align_of::<Mutex>(), 0);
+
 impl Split {
     /// How many bytes of a mutex are shared: all before its links, 24, or 20 on 32 bit. So programs of 32
     /// and of 64 bit look for it at different places, and share it with their like only.
@@ -88,7 +92,7 @@ impl Split {
         let page = rustix::param::page_size();
         // Of huge pages the kernel would map more than was asked for, over what is behind it.
         let is_huge = u32::try_from(fstatfs(&file)?.f_type) == Ok(HUGETLBFS_MAGIC);
-        if len == 0 || len % page != 0 || is_huge {
+        if len == 0 || len.checked_rem(page) != Some(0) || is_huge {
             return Err(Errno::INVAL);
         }
         let all = len.checked_add(page).ok_or(Errno::NOMEM)?;
@@ -124,7 +128,7 @@ impl Split {
         // SAFETY: It is within the mapping.
         let mutex = unsafe { self.start.add(at) }.cast();
         // SAFETY: The mutex begins in the file and ends in the private page, and is aligned since pages
-        // are. All accesses to it are atomic, and nobody else reaches the links.
+        // are (asserted above). All accesses to it are atomic, and nobody else reaches the links.
         unsafe { mutex.as_ref() }
     }
 

@@ -7,6 +7,8 @@
 
 use core::ffi::CStr;
 
+use linipc_core::Errno;
+use linipc_core::fd::AsRawFd;
 use linipc_core::io::{self, Mode, OFlags};
 use linipc_core::ring::spsc::Consumer;
 use linipc_core::ring::{self, Error, Trusted, Wait};
@@ -25,12 +27,18 @@ fn run(args: Args) -> Result<(), Failure> {
     }
     let mut path = [0; 64];
     let [text @ .., _] = &mut path;
-    io::read(stdin(), text)?;
+    if io::read(stdin(), &mut *text)? == text.len() {
+        return Err(Failure::Errno(Errno::NAMETOOLONG));
+    }
     // SAFETY: The last byte is null, since nothing was read into it.
     let path = unsafe { CStr::from_ptr(path.as_ptr().cast()) };
     let fd = io::open(path, OFlags::RDWR, Mode::empty())?;
-    // SAFETY: Whoever says the path trusts all who can write there: of a memfd of ring-producer, only those who may
-    // trace it.
+    // Else what is printed would be written into the ring.
+    if fd.as_raw_fd() <= 2 {
+        return Err(Failure::Errno(Errno::BADF));
+    }
+    // SAFETY: Whoever says the path trusts all who can write there: of a memfd of ring-producer, only those who have
+    // its rights.
     let memory = unsafe { Trusted::new(ring::map(&fd)?) };
     let mut ring = Consumer::attach(memory)?;
     loop {

@@ -1,14 +1,17 @@
 //! Copies standard input into a ring in a memfd: `ring-producer <FILE | ring-consumer >COPY`.
 //!
-//! It writes the path of the memfd to standard output, and waits for somebody to open it.
+//! It writes the path of the memfd to standard output, and waits until somebody has attached, or nobody can read
+//! the path any more. Both are of the same user, and have `/proc`.
 
 #![no_std]
 #![no_main]
 
+use linipc_core::Errno;
+use linipc_core::event::poll::{PollFd, PollFlags, Timespec, poll};
 use linipc_core::fd::AsRawFd;
 use linipc_core::io::{self, IoSlice};
 use linipc_core::ring::spsc::Producer;
-use linipc_core::ring::{self, Kind, Trusted, Wait};
+use linipc_core::ring::{self, Kind, Peers, Trusted, Wait};
 use linipc_static::number::decimal;
 use linipc_static::report::{Failure, ended, stdin, stdout};
 use linipc_static::{Args, entry};
@@ -28,7 +31,11 @@ fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::Usage);
     }
     let fd = ring::create_memfd(c"ring", Kind::Spsc, 1 << 16)?;
-    // SAFETY: Only who may trace this process can open its memfd: they trust each other.
+    // Else the ring would be what is read, or the path would be written into it.
+    if fd.as_raw_fd() <= 2 {
+        return Err(Failure::Errno(Errno::BADF));
+    }
+    // SAFETY: Only who has the rights of this process can open its memfd: they trust each other.
     let memory = unsafe { Trusted::new(ring::map(&fd)?) };
     let mut ring = Producer::attach(memory)?;
     let (mut digits, mut more_digits) = ([0; 20], [0; 20]);
@@ -41,7 +48,17 @@ fn run(args: Args) -> Result<(), Failure> {
         IoSlice::new(decimal(number.into(), &mut more_digits)),
     ];
     io::writev(stdout(), &path)?;
-    ring.wait_peer(Wait::SLEEP)?;
+    while ring.peers() == Peers::None {
+        let mut reader = [PollFd::from_borrowed_fd(stdout(), PollFlags::empty())];
+        let a_while = Timespec {
+            tv_sec: 0,
+            tv_nsec: 10_000_000,
+        };
+        // A pipe tells that nobody has its other end any more.
+        if poll(&mut reader, Some(&a_while))? > 0 {
+            return Err(Failure::Errno(Errno::PIPE));
+        }
+    }
     loop {
         ring.wait(BYTES, Wait::SLEEP)?;
         let mut claim = ring.try_claim(BYTES)?;
