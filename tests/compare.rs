@@ -466,8 +466,11 @@ fn peer_of(parent: u32, side: &str) -> Option<Pid> {
         let child = fields.nth(1)? == parent.to_string();
         let command = fs::read(path.join("cmdline")).ok()?;
         let ours = command.split(|byte| *byte == 0).nth(2)? == side.as_bytes();
+        // It unblocks its signals when it has told the kernel that it dies with its parent.
+        let status = fs::read_to_string(path.join("status")).ok()?;
+        let bound = status.contains("SigBlk:\t0000000000000000\n");
         let pid = path.file_name()?.to_str()?.parse().ok()?;
-        (child && ours).then(|| Pid::from_raw(pid))?
+        (child && ours && bound).then(|| Pid::from_raw(pid))?
     })
 }
 

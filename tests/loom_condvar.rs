@@ -58,14 +58,22 @@ fn healthy<'a>(locked: Result<Guard<'a>, LockError<'a>>) -> Guard<'a> {
 }
 
 fn model(preemptions: Option<usize>, body: impl Fn(Arc<Shared>) + Sync + Send + 'static) {
+    let protocol = match preemptions {
+        // That with fewer steps.
+        ALL => Mutex::pthread,
+        _ => Mutex::new,
+    };
+    model_with(protocol, preemptions, body);
+}
+
+fn model_with(
+    protocol: unsafe fn(Kind) -> Mutex,
+    preemptions: Option<usize>,
+    body: impl Fn(Arc<Shared>) + Sync + Send + 'static,
+) {
     let new = move || Shared {
-        mutex: match preemptions {
-            // The protocol with fewer steps.
-            // SAFETY: All threads of the model only lock.
-            ALL => unsafe { Mutex::pthread(Kind::Normal) },
-            // SAFETY: As above.
-            _ => unsafe { Mutex::new(Kind::Normal) },
-        },
+        // SAFETY: All threads of the model only lock.
+        mutex: unsafe { protocol(Kind::Normal) },
         changed: Condvar::new(),
         items: Guarded::default(),
     };
@@ -120,8 +128,8 @@ fn one_who_sleeps_is_moved_to_the_mutex() {
     });
 }
 
-fn two_sleepers_are_moved_to_the_mutex() {
-    model(SOME, |shared| {
+fn two_sleepers_are_moved_to_the_mutex(protocol: unsafe fn(Kind) -> Mutex) {
+    model_with(protocol, SOME, |shared| {
         let popping = spawn(&shared, |shared| shared.pop(1));
         let pushing = spawn(&shared, |shared| {
             let guard = shared.lock(3);
@@ -136,13 +144,20 @@ fn two_sleepers_are_moved_to_the_mutex() {
 
 #[test]
 fn all_who_sleep_are_moved_to_the_mutex() {
-    two_sleepers_are_moved_to_the_mutex();
+    two_sleepers_are_moved_to_the_mutex(Mutex::new);
+}
+
+#[test]
+fn all_who_sleep_are_moved_to_a_mutex_of_c() {
+    two_sleepers_are_moved_to_the_mutex(Mutex::pthread);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn without_the_wake_those_who_are_moved_sleep_for_ever() {
-    with(Fault::NoWake, two_sleepers_are_moved_to_the_mutex);
+    with(Fault::NoWake, || {
+        two_sleepers_are_moved_to_the_mutex(Mutex::new)
+    });
 }
 
 #[test]

@@ -205,8 +205,9 @@ fn memory_for_one_and_memory_that_is_none() {
     let error = |bytes| unsafe { Mutex::init(bytes, Kind::Normal) }.err();
     let short = bytes.slice(0, 39).unwrap();
     assert_eq!(error(short), Some(AttachError::TooSmall { needed: 40 }));
-    let odd = bytes.slice(4, 40).unwrap();
-    assert_eq!(error(odd), Some(AttachError::Unaligned { align: 8 }));
+    let odd = bytes.slice(2, 40).unwrap();
+    let align = align_of::<Mutex>();
+    assert_eq!(error(odd), Some(AttachError::Unaligned { align }));
     let read_only = Region::anonymous(4096, Access::READ).unwrap();
     assert_eq!(error(read_only.bytes()), Some(AttachError::ReadOnly));
     // SAFETY: As above.
@@ -444,8 +445,8 @@ fn killed_at_any_moment_the_others_go_on() {
     });
 }
 
-/// Runs many rounds, until one says that it is enough, with a peer that has the first 24 bytes and
-/// writes there what it likes.
+/// Runs many rounds, until one says that it is enough, with a peer that has the first
+/// 24 bytes (on 32 bit 20) and writes there what it likes.
 fn scribbled(mut round: impl FnMut(SplitMutex<'_>) -> bool) {
     let file = memfd::create(c"split", memfd::Flags::empty()).unwrap();
     rustix::fs::ftruncate(&file, 4096).unwrap();
@@ -471,7 +472,7 @@ fn scribbled(mut round: impl FnMut(SplitMutex<'_>) -> bool) {
                 ),
                 6..8 => (8, i32::MAX as u32 - draw(3)),
                 8 => (16, [145, draw(u32::MAX)][usize::from(draw(64) == 0)]),
-                9 => (4 * draw(6) as usize, draw(4)),
+                9 => (4 * draw(Split::SHARED as u32 / 4) as usize, draw(4)),
                 _ => (16, [144, 0x6c70_008c][draw(2) as usize] + draw(3)),
             };
             words.atomic_u32(at).unwrap().store(value, Relaxed);
@@ -508,9 +509,20 @@ fn a_scribbling_peer_does_no_harm() {
             drop(other);
             results.iter().all(|n| *n > 0)
         });
+        assert!(has_none(), "a peer wrote into the list");
         peer(|| std::mem::forget(honest.lock(me()).unwrap())).join();
         drop(inconsistent(honest.lock(me())).mark_consistent());
     });
+}
+
+/// Whether no lock is in this thread's list.
+fn has_none() -> bool {
+    let (mut head, mut len) = (0_usize, 0_usize);
+    // SAFETY: The kernel writes an address and a length.
+    let got = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+    assert_eq!(got, 0);
+    // SAFETY: The head of this thread's list is there for as long as the thread, and begins with a link.
+    head == unsafe { *std::ptr::with_exposed_provenance::<usize>(head) }
 }
 
 #[test]
@@ -560,7 +572,7 @@ fn split_maps_whole_pages() {
     }
     rustix::fs::ftruncate(&file, 8192).unwrap();
     let split = Split::map(&file, 8192).unwrap();
-    assert_eq!(split.bytes().len(), 8192 - 24);
+    assert_eq!(split.bytes().len(), 8192 - Split::SHARED);
     assert_eq!(split.attach().err(), Some(AttachError::NotFound));
     split.init(Kind::Normal);
     let other = Split::map(&file, 8192).unwrap();
@@ -728,9 +740,9 @@ fn threads_inherit_priority_from_each_other() {
 }
 
 /// It frees the word, and is killed before it wakes one of the C library's, which sleeps for as long as
-/// nobody does.
+/// nobody does. (Those of 32 bit are others.)
 #[test]
-#[cfg(target_env = "gnu")]
+#[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
 fn killed_before_the_wake_the_kernel_wakes() {
     isolated!(|| {
         let memory = memory();

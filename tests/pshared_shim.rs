@@ -17,7 +17,7 @@ use linipc::posix::shm;
 use linipc::pshared::barrier::{Barrier, PARTIES_MAX};
 use linipc::pshared::condvar::{Condvar, Reason};
 use linipc::pshared::event::{Event, Reset};
-use linipc::pshared::mutex::{Kind, Mutex, MutexOptions};
+use linipc::pshared::mutex::{Kind, Mutex, MutexOptions, Split};
 use linipc::pshared::once::{Begin, Once};
 use linipc::pshared::rwlock::RwLock;
 use linipc::pshared::semaphore::{self, Semaphore};
@@ -594,7 +594,10 @@ fn kinds_are_for_c() {
                 assert_eq!(error, (ErrorKind::Deadlock, Error::Deadlock));
                 let memory = Memfd::from(mutex.as_fd().try_clone_to_owned().unwrap());
                 let region = memory.map().unwrap();
-                let found = region.bytes().atomic_u32(region.len() - 24 + 16).unwrap();
+                let found = region
+                    .bytes()
+                    .atomic_u32(region.len() - Split::SHARED + 16)
+                    .unwrap();
                 assert_eq!(found.load(Relaxed), word | protocol);
             }
         }

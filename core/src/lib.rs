@@ -73,7 +73,9 @@
 //! # Not supported
 //!
 //! - Systems other than Linux, and architectures other than x86_64, aarch64, riscv64, x86, arm and
-//!   s390x. s390x needs `--cfg rustix_use_experimental_asm`, or rustix links libc.
+//!   s390x. s390x needs `--cfg rustix_use_experimental_asm`, or rustix links libc. On 32-bit x86
+//!   rustix can panic when it looks for the vDSO; a program without std can tell it not to, by its
+//!   feature `use-explicitly-provided-auxv`.
 //! - Notification by thread (`SIGEV_THREAD`): the C library makes that thread, not the kernel.
 //! - Rings whose consumers map the memory for reading only: also who only reads must be able to sleep,
 //!   which needs a word to write.

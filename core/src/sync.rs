@@ -14,12 +14,13 @@ pub use model::{
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
+/// Times are in nanoseconds here, of which 64 bits hold 584 years.
+pub(crate) const MILLISECOND: u64 = 1_000_000;
+
 #[cfg(not(loom))]
 mod real {
     use core::ptr::NonNull;
     use core::sync::atomic::compiler_fence;
-
-    use core::time::Duration;
 
     use rustix::io::Errno;
     use rustix::thread::{MembarrierCommand, futex, membarrier};
@@ -61,8 +62,11 @@ mod real {
 
     /// Sleeps while the word is `expected`, for so long at most.
     #[inline(always)]
-    pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
-        let at_most = Timespec::try_from(at_most).map_err(|_| Errno::INVAL)?;
+    pub(crate) fn sleep(word: &Word, expected: u32, at_most: u64) -> Result<(), Errno> {
+        let at_most = Timespec {
+            tv_sec: (at_most / SECOND) as i64,
+            tv_nsec: (at_most % SECOND) as _,
+        };
         match futex::wait(word, futex::Flags::empty(), expected, Some(&at_most)) {
             Err(Errno::AGAIN) => Ok(()),
             done => done,
@@ -201,8 +205,8 @@ mod real {
     pub(crate) use array;
 
     /// The time since some moment in the past.
-    pub(crate) fn now() -> Duration {
-        Duration::from_nanos(now_by(Clock::Monotonic))
+    pub(crate) fn now() -> u64 {
+        now_by(Clock::Monotonic)
     }
 
     fn now_by(clock: Clock) -> u64 {
@@ -212,26 +216,27 @@ mod real {
         }))
     }
 
-    /// A time in nanoseconds, of which 64 bits hold 584 years.
+    const SECOND: u64 = 1000 * super::MILLISECOND;
+
     fn nanoseconds(time: Timespec) -> u64 {
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         seconds
-            .saturating_mul(1_000_000_000)
+            .saturating_mul(SECOND)
             .saturating_add(time.tv_nsec as u64)
     }
 
     /// Whether a deadline has passed.
     pub(crate) fn has_passed(deadline: Deadline) -> bool {
-        left(Some(deadline), Duration::MAX).is_zero()
+        left(Some(deadline), u64::MAX) == 0
     }
 
     /// How long it is until the deadline, or `at_most`.
-    pub(crate) fn left(deadline: Option<Deadline>, at_most: Duration) -> Duration {
+    pub(crate) fn left(deadline: Option<Deadline>, at_most: u64) -> u64 {
         let Some(deadline) = deadline else {
             return at_most;
         };
         let left = nanoseconds(deadline.at).saturating_sub(now_by(deadline.clock));
-        Duration::from_nanos(left).min(at_most)
+        left.min(at_most)
     }
 
     /// The header at the beginning of memory that can hold one.
@@ -270,7 +275,7 @@ mod real {
     /// The places of fields, which are a format between processes.
     macro_rules! layout {
         (
-            $header:ident: size $size:literal, align $align:literal;
+            $header:ident: size $size:literal, align $align:expr;
             $($type:ident { $($field:ident: $at:literal),* })*
         ) => {
             ::static_assertions::const_assert_eq!(size_of::<$header>(), $size);
@@ -405,7 +410,6 @@ mod model {
     use core::cell::Cell;
     use core::mem;
     use core::ptr::NonNull;
-    use core::time::Duration;
 
     use loom::cell::UnsafeCell;
     use loom::sync::{Condvar, Mutex};
@@ -596,7 +600,7 @@ mod model {
 
     /// A nap ends by itself; another sleep when it is woken, also by a death, of which a real sleeper
     /// learns when its time is up. So it always says that it is.
-    pub(crate) fn sleep(word: &Word, expected: u32, at_most: Duration) -> Result<(), Errno> {
+    pub(crate) fn sleep(word: &Word, expected: u32, at_most: u64) -> Result<(), Errno> {
         if at_most <= NAP {
             loom::thread::yield_now();
         } else {
@@ -811,7 +815,7 @@ mod model {
     }
 
     /// Up to so long it is a nap.
-    const NAP: Duration = Duration::from_millis(10);
+    const NAP: u64 = 10 * super::MILLISECOND;
 
     pub(crate) fn wake(word: &Word) -> usize {
         word.wake(usize::MAX)
@@ -859,8 +863,8 @@ mod model {
     }
     pub(crate) use array;
 
-    pub(crate) fn now() -> Duration {
-        Duration::ZERO
+    pub(crate) fn now() -> u64 {
+        0
     }
 
     /// A deadline that has passed. Others never pass.
@@ -875,9 +879,9 @@ mod model {
         deadline.at == Timespec::default()
     }
 
-    pub(crate) fn left(deadline: Option<Deadline>, at_most: Duration) -> Duration {
+    pub(crate) fn left(deadline: Option<Deadline>, at_most: u64) -> u64 {
         match deadline.is_some_and(has_passed) {
-            true => Duration::ZERO,
+            true => 0,
             false => at_most,
         }
     }

@@ -17,7 +17,9 @@ fn main() {
             "-Wl,--build-id=none",
             "-Wl,--no-eh-frame-hdr",
             "-Wl,-z,norelro",
-            "-Wl,-Tunwind.ld",
+            // What is only read lies beside the code: a segment less.
+            "-Wl,--no-rosegment",
+            "-Wl,-Tdiscard.ld",
         ]
     };
     for argument in arguments {

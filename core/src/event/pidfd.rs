@@ -27,13 +27,14 @@
 //! - Process ids belong to a PID namespace, and mean something else, or nothing, in another one.
 //! - Only a parent can [`wait`], once; all others see that it has ended, not how.
 
+use core::ffi::CStr;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::path::{Arg, DecInt};
 use rustix::process::{WaitId, waitid};
 
-use crate::fd::{AsFd, OwnedFd, RawFd};
+use crate::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use crate::io;
 use crate::sys::{call, own};
 
@@ -131,18 +132,19 @@ pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
 ///   [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
 #[inline]
 pub fn pid(pidfd: impl AsFd) -> Result<Pid, Errno> {
-    let dir = open_read(CWD, c"/proc/thread-self/fdinfo")?;
-    let mut buf = [0; 1024];
-    let info = read_all(dir, DecInt::from_fd(pidfd), &mut buf)?;
-    let mut lines = info.split(|byte| *byte == b'\n');
-    let line = lines.find_map(|line| line.strip_prefix(b"Pid:\t"));
-    match line.ok_or(Errno::INVAL)? {
-        b"-1" | b"0" => Err(Errno::SRCH),
-        digits => i32::try_from(number(digits)?)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(Errno::INVAL),
-    }
+    pid_of(pidfd.as_fd())
+}
+
+fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Pid, Errno> {
+    let mut path = *b"/proc/thread-self/fdinfo///////////\0";
+    let at = path.len() - 1;
+    // `Pid:`, and then the id.
+    let id = number(&mut path, at, pidfd.as_raw_fd(), b'P', 1)?;
+    // In a PID namespace that does not have it, it is 0.
+    i32::try_from(id)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(Errno::SRCH)
 }
 
 /// One process for all time since the machine was started: its id, and when it was started.
@@ -171,15 +173,18 @@ pub struct Identity {
 /// - [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html)
 #[inline]
 pub fn identity(pidfd: impl AsFd) -> Result<Identity, Errno> {
-    let pidfd = pidfd.as_fd();
-    let id = pid(pidfd)?;
-    let start_time = start_time(id)?;
+    identity_of(pidfd.as_fd())
+}
+
+fn identity_of(pidfd: BorrowedFd<'_>) -> Result<Identity, Errno> {
+    let pid = pid_of(pidfd)?;
+    let mut path = *b"/proc////////////stat\0";
+    let at = path.len() - b"/stat\0".len();
+    // Field 22. Field 2 is a name in parentheses, which may contain any, but not so many words.
+    let start_time = number(&mut path, at, pid.as_raw_nonzero().get(), b')', 22 - 2)?;
     // It still has its id, so that what was read in between is about it.
-    pid(pidfd)?;
-    Ok(Identity {
-        pid: id,
-        start_time,
-    })
+    pid_of(pidfd)?;
+    Ok(Identity { pid, start_time })
 }
 
 /// Opens the process with this identity, if it has not been waited for.
@@ -199,40 +204,42 @@ pub fn open_identity(wanted: Identity) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`. Field 2 is a name in parentheses, which may contain any.
-fn start_time(pid: Pid) -> Result<u64, Errno> {
-    let proc = open_read(CWD, c"/proc")?;
-    let dir = open_read(proc, DecInt::new(pid.as_raw_nonzero().get()))?;
-    let mut buf = [0; 1024];
-    let stat = read_all(dir, c"stat", &mut buf)?;
-    let mut parts = stat.rsplit(|byte| *byte == b')');
-    let mut fields = parts.next().unwrap_or(stat).split(|byte| *byte == b' ');
-    // What follows the name starts with a space, then field 3.
-    number(fields.nth(22 - 2).ok_or(Errno::INVAL)?)
-}
-
-fn open_read(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
-    io::open_at(dir, path, OFlags::RDONLY, Mode::empty())
-}
-
-/// The start of a file in `/proc`, which gives all that fits at the first read.
-fn read_all(dir: OwnedFd, path: impl Arg, buf: &mut [u8]) -> Result<&[u8], Errno> {
-    let file = open_read(dir, path)?;
-    let len = rustix::io::read(&file, &mut *buf)?;
-    buf.get(..len).ok_or(Errno::INVAL)
-}
-
-fn number(digits: &[u8]) -> Result<u64, Errno> {
-    let mut number = 0_u64;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        let shifted = number.checked_mul(10).filter(|_| digit <= 9);
-        number = shifted
-            .and_then(|number| number.checked_add(digit.into()))
-            .ok_or(Errno::INVAL)?;
+/// A number in a file of `/proc`: so many words behind the one in which the last `mark` is. In the path, `name`
+/// goes in place of slashes before `at`, which are one more than its digits can be.
+fn number(path: &mut [u8], at: usize, name: i32, mark: u8, word: usize) -> Result<u64, Errno> {
+    let mut name = name.unsigned_abs();
+    for place in path.get_mut(..at).unwrap_or_default().iter_mut().rev() {
+        *place = b'0' + (name % 10) as u8;
+        name /= 10;
+        if name == 0 {
+            break;
+        }
     }
-    match digits.is_empty() {
-        true => Err(Errno::INVAL),
-        false => Ok(number),
+    // SAFETY: The callers' paths end with the only null byte.
+    let path = unsafe { CStr::from_bytes_with_nul_unchecked(path) };
+    let file = io::open(path, OFlags::RDONLY, Mode::empty())?;
+    let mut text = [0; 1024];
+    // These files give all that fits at the first read.
+    let len = rustix::io::read(&file, &mut text)?;
+    let (mut words, mut number) = (usize::MAX, 0_u64);
+    for byte in text.get(..len).unwrap_or_default() {
+        if *byte == mark {
+            words = word;
+        } else if *byte <= b' ' {
+            if words == 0 {
+                return Ok(number);
+            }
+            words -= 1;
+        } else if words == 0 {
+            match byte {
+                b'0'..=b'9' => {
+                    number = number.wrapping_mul(10).wrapping_add((byte - b'0').into());
+                }
+                // The id of one that has ended is -1.
+                b'-' => return Err(Errno::SRCH),
+                _ => break,
+            }
+        }
     }
+    Err(Errno::INVAL)
 }

@@ -86,10 +86,11 @@ const PATH_MAX: usize = DIR.count_bytes() + 1 + NAME_MAX + 1;
 ///
 /// # Invariants
 ///
-/// `bytes` holds a null byte.
+/// The first null byte of `bytes` is at `len`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ObjectPath {
     bytes: [u8; PATH_MAX],
+    len: usize,
 }
 
 impl ObjectPath {
@@ -101,13 +102,17 @@ impl ObjectPath {
     ///   would be called `.` or `..`.
     /// - `NAMETOOLONG`: longer than 255 bytes with the prefix.
     #[inline]
+    #[allow(
+        clippy::manual_contains,
+        reason = "it compares words, which is longer than a name"
+    )]
     pub(crate) fn new(prefix: &str, name: impl path::Arg) -> Result<Self, Errno> {
         name.into_with_c_str(|name| {
             let mut name = name.to_bytes();
             while let [b'/', rest @ ..] = name {
                 name = rest;
             }
-            if name.is_empty() || name.contains(&b'/') {
+            if name.is_empty() || name.iter().any(|byte| *byte == b'/') {
                 return Err(Errno::INVAL);
             }
             Self::from_parts(prefix.as_bytes(), name)
@@ -134,17 +139,24 @@ impl ObjectPath {
             return Err(Errno::NAMETOOLONG);
         }
         let mut bytes = [0; PATH_MAX];
-        let parts = [DIR.to_bytes(), b"/", prefix, name];
-        for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
+        let mut len = 0;
+        for part in [DIR.to_bytes(), b"/", prefix, name] {
+            for byte in part {
+                if let Some(place) = bytes.get_mut(len) {
+                    *place = *byte;
+                }
+                len += 1;
+            }
         }
-        // INVARIANT: The parts are at most one byte shorter than `bytes`, whose rest is null.
-        Ok(Self { bytes })
+        // INVARIANT: The parts, of which none has a null byte, are shorter than `bytes`, whose rest is null.
+        Ok(Self { bytes, len })
     }
 
     #[inline]
     pub(crate) fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+        let path = self.bytes.get(..=self.len).unwrap_or(b"\0");
+        // SAFETY: It ends with the first null byte (the type's invariant).
+        unsafe { CStr::from_bytes_with_nul_unchecked(path) }
     }
 }
 

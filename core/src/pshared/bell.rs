@@ -14,8 +14,6 @@
 //! changes it before it wakes. Where the heavy fence is refused, who sleeps looks again every millisecond.
 //! Who is killed between (R1) and (R3) wakes nobody: who sleeps looks again every 50 ms.
 
-use core::time::Duration;
-
 use rustix::io::Errno;
 
 use super::{Error, LOOK, NAP, PAUSE};
@@ -100,7 +98,7 @@ pub(crate) struct Waiting {
     /// How long not to look the next time.
     pause: u32,
     /// When the living were last counted.
-    looked: Option<Duration>,
+    looked: Option<u64>,
     pub(crate) has_slept: bool,
 }
 
@@ -125,7 +123,7 @@ impl Waiting {
     /// - [`Error::System`]: the kernel does not let it sleep.
     pub(crate) fn wait(&mut self, bell: &Bell, is_ready: impl Fn() -> bool) -> Result<bool, Error> {
         let How::Wait(deadline) = self.how else {
-            return match self.looked.replace(Duration::ZERO) {
+            return match self.looked.replace(0) {
                 Some(_) => Err(Error::Busy),
                 None => Ok(true),
             };
@@ -139,7 +137,7 @@ impl Waiting {
             return Ok(false);
         }
         let left = sync::left(deadline, LOOK);
-        if left.is_zero() {
+        if left == 0 {
             return Err(Error::TimedOut);
         }
         // (W1) Relaxed: (W2) orders it.
@@ -165,7 +163,7 @@ impl Waiting {
         // Also if others wake us all the time, for nothing.
         let now = sync::now();
         let since = *self.looked.get_or_insert(now);
-        let is_time = woken == Err(Errno::TIMEDOUT) || now.saturating_sub(since) >= LOOK;
+        let is_time = woken == Err(Errno::TIMEDOUT) || now >= since.saturating_add(LOOK);
         if is_time {
             self.looked = Some(now);
         }

@@ -28,14 +28,13 @@
 //! exception, the links of a [`mutex`], which are the reason for its placement in two pages.
 
 use core::fmt;
-use core::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::futex::Deadline;
 use crate::map::Access;
 use crate::shared::SharedBytes;
-use crate::sync::{AtomicU32, Ordering, Word, const_fn, left, sleep};
+use crate::sync::{AtomicU32, MILLISECOND, Ordering, Word, const_fn, left, sleep};
 
 pub mod barrier;
 mod bell;
@@ -162,10 +161,10 @@ impl core::error::Error for AttachError {}
 
 /// A sleeper looks again after so long, twice in the promised 100 ms: it may be that somebody died who
 /// was to wake it.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: u64 = 50 * MILLISECOND;
 
 /// How long to sleep without a heavy fence, since then a wake may be missed.
-const NAP: Duration = Duration::from_millis(1);
+const NAP: u64 = MILLISECOND;
 
 /// How long the pauses of who spins become: the longer, the more the owner gets done in the meantime,
 /// since each look takes the cache line away from it.
@@ -175,7 +174,7 @@ const PAUSE: u32 = 16;
 /// in a loop, for it ends for any reason. Whether nobody woke it, so that it is time to look for the dead.
 fn sleep_a_while(word: &Word, expected: u32, deadline: Option<Deadline>) -> Result<bool, Error> {
     let at_most = left(deadline, LOOK);
-    if at_most.is_zero() {
+    if at_most == 0 {
         return Err(Error::TimedOut);
     }
     match sleep(word, expected, at_most) {

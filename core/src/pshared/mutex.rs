@@ -43,14 +43,14 @@
 //!         | 512 a C program said that it is normal
 //! ```
 //!
-//! It is the place of each word in 64-bit glibc, on all machines.
+//! It is the place of each word in 64-bit glibc, on all machines. Lists of 32 bit have one link, at 20.
 //!
 //! # Links and strangers
 //!
 //! While a mutex is held it is in the robust list of its owner's thread, whose links are in the last 16
-//! bytes. Who else may write these can lead us to write anywhere, when we unlock. So [`Mutex::init`] and
+//! bytes (on 32 bit 20). Who else may write these can lead us to write anywhere, when we unlock. So [`Mutex::init`] and
 //! [`Mutex::attach`] are `unsafe`: all who can write the memory must be trusted. For others there is
-//! [`Split`]: the first 24 bytes are at the end of a shared page, and behind it each process has a
+//! [`Split`]: what is before the links is at the end of a shared page, and behind it each process has a
 //! page of its own for the links.
 //!
 //! # Ordering
@@ -93,6 +93,7 @@
 use core::fmt;
 use core::mem;
 use core::ptr;
+use core::sync::atomic::AtomicUsize;
 
 use rustix::io::Errno;
 
@@ -100,9 +101,8 @@ use super::{AttachError, Error, InPlace, LOOK, NAP, PAUSE, find};
 use crate::futex::Deadline;
 use crate::shared::SharedBytes;
 use crate::sync::{
-    AtomicU32, AtomicU64, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, heavy_fence,
-    is_anybody, layout, left, lock_pi, overwrite, requeue, sleep, spin, try_lock_pi, unlock_pi,
-    wake_one,
+    AtomicU32, Node, Ordering, SPINS, Thread, Word, const_fn, has_passed, heavy_fence, is_anybody,
+    layout, left, lock_pi, overwrite, requeue, sleep, spin, try_lock_pi, unlock_pi, wake_one,
 };
 
 mod split;
@@ -218,11 +218,14 @@ pub struct Mutex {
     users: AtomicU32,
     kind: AtomicU32,
     _link: AtomicU32,
-    _links: [AtomicU64; 2],
+    _links: [AtomicUsize; LINKS],
 }
 
+/// The last 16 bytes, as words of the machine: on 32 bit a mutex need only be aligned to 4, as [`Split`] has it.
+const LINKS: usize = 16 / size_of::<usize>();
+
 layout! {
-    Mutex: size 40, align 8;
+    Mutex: size 40, align size_of::<usize>();
     Mutex { lock: 0, count: 4, owner: 8, users: 12, kind: 16, _link: 20, _links: 24 }
 }
 
@@ -331,7 +334,7 @@ impl Mutex {
                 users: AtomicU32::new(0),
                 kind: AtomicU32::new(attributes.0),
                 _link: AtomicU32::new(0),
-                _links: [AtomicU64::new(0), AtomicU64::new(0)],
+                _links: [const { AtomicUsize::new(0) }; LINKS],
             }
         }
     }

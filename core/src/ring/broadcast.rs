@@ -1010,9 +1010,10 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
-        if self.slot.is_ours() {
-            self.ring.add_counted(|header| &header.tail);
+        if !self.slot.is_ours() {
+            return;
         }
+        self.ring.add_counted(|header| &header.tail);
         let header = self.ring.header();
         self.ring
             .leave(&header.producers, self.slot, &header.consumers);

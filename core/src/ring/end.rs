@@ -151,15 +151,11 @@ impl Side {
         Err(AttachError::InUse { pid: owner })
     }
 
-    /// Leaves the slot, if it is still ours: not in a child after fork(2), and not if we were taken
-    /// for dead.
+    /// Leaves a slot that [is ours](Slot::is_ours), if we were not taken for dead meanwhile.
     pub(crate) fn leave(&self, slot: Slot) -> bool {
         let Some(owner) = self.slots.get(usize::from(slot.index)) else {
             return false;
         };
-        if !slot.is_ours() {
-            return false;
-        }
         // (E1) Relaxed on failure: then nothing is ours to be published.
         owner
             .compare_exchange(slot.identity, CLOSED, Ordering::Release, Ordering::Relaxed)
@@ -168,13 +164,15 @@ impl Side {
 
     /// Whether somebody was here and everybody left in order. Asks the kernel nothing.
     pub(crate) fn is_closed(&self, limit: usize) -> bool {
-        self.have_all_left(limit) && self.settled(limit, || self.have_all_left(limit)) == Some(true)
+        self.have_all_left(limit)
+            && (limit == 1 || self.settled(limit, || self.have_all_left(limit)) == Some(true))
     }
 
     /// Who is here. Asks the kernel about each that did not leave.
     pub(crate) fn peers(&self, limit: usize) -> Peers {
         match self.look(limit) {
             Peers::Alive => Peers::Alive,
+            found if limit == 1 => found,
             // While they come and go, somebody is here.
             _ => self
                 .settled(limit, || self.look(limit))
@@ -186,9 +184,6 @@ impl Side {
     /// which it was so. One look at several slots is none, since who leaves one may follow who enters
     /// another that was looked at before.
     fn settled<R: PartialEq>(&self, limit: usize, look: impl Fn() -> R) -> Option<R> {
-        if limit == 1 {
-            return Some(look());
-        }
         let entered = self.entered(limit);
         let found = look();
         (look() == found && self.entered(limit) == entered).then_some(found)

@@ -991,9 +991,10 @@ impl<T: Plain, M: Memory> End for Consumer<T, M> {
 
 impl<T: Plain, M: Memory> Drop for Producer<T, M> {
     fn drop(&mut self) {
-        if self.slot.is_ours() {
-            self.items.ring.add_counted(|header| &header.tail);
+        if !self.slot.is_ours() {
+            return;
         }
+        self.items.ring.add_counted(|header| &header.tail);
         let header = self.items.ring.header();
         self.items
             .ring
@@ -1003,6 +1004,9 @@ impl<T: Plain, M: Memory> Drop for Producer<T, M> {
 
 impl<T: Plain, M: Memory> Drop for Consumer<T, M> {
     fn drop(&mut self) {
+        if !self.slot.is_ours() {
+            return;
+        }
         let header = self.items.ring.header();
         self.items
             .ring

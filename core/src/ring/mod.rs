@@ -507,11 +507,12 @@ impl<M: Memory> Ring<M> {
             Kind::Items => items::size(capacity, item).ok_or(AttachError::Corrupt)?,
             _ => capacity,
         };
-        if len(size).is_err() {
-            return Err(AttachError::Corrupt);
-        }
+        let cells = cells_of(&memory, size).map_err(|error| match error {
+            AttachError::Capacity { .. } => AttachError::Corrupt,
+            error => error,
+        })?;
         Ok(Self {
-            cells: cells_of(&memory, size)?,
+            cells,
             capacity,
             max: capacity / 2,
             waiter: Waiter::new(),
@@ -577,7 +578,7 @@ impl<M: Memory> Ring<M> {
         of(self.header()).add(counted);
     }
 
-    /// Leaves a side, if the slot is still ours, and wakes the other one, which sees it.
+    /// Leaves a side, if we were not taken for dead meanwhile, and wakes the other one, which sees it.
     pub(crate) fn leave(&self, here: &Side, slot: Slot, there: &Side) {
         if here.leave(slot) {
             // (R1) is (E1).

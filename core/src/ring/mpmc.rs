@@ -860,10 +860,11 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        if self.slot.is_ours() {
-            self.ring.add_counted(|header| &header.head);
-            self.ring.header().head.turn.leave(&self.ticket);
+        if !self.slot.is_ours() {
+            return;
         }
+        self.ring.add_counted(|header| &header.head);
+        self.ring.header().head.turn.leave(&self.ticket);
         let header = self.ring.header();
         self.ring
             .leave(&header.consumers, self.slot, &header.producers);

@@ -1314,10 +1314,11 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
-        if self.slot.is_ours() {
-            self.ring.add_counted(|header| &header.tail);
-            self.ring.header().tail.turn.leave(&self.ticket);
+        if !self.slot.is_ours() {
+            return;
         }
+        self.ring.add_counted(|header| &header.tail);
+        self.ring.header().tail.turn.leave(&self.ticket);
         let header = self.ring.header();
         self.ring
             .leave(&header.producers, self.slot, &header.consumers);
@@ -1326,9 +1327,10 @@ impl<M: Memory> Drop for Producer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        if self.slot.is_ours() {
-            self.ring.add_counted(|header| &header.head);
+        if !self.slot.is_ours() {
+            return;
         }
+        self.ring.add_counted(|header| &header.head);
         let header = self.ring.header();
         self.ring
             .leave(&header.consumers, self.slot, &header.producers);

@@ -1147,9 +1147,10 @@ impl<M: Memory> End for Consumer<M> {
 
 impl<M: Memory> Drop for Producer<M> {
     fn drop(&mut self) {
-        if self.slot.is_ours() {
-            self.ring.add_counted(|header| &header.tail);
+        if !self.slot.is_ours() {
+            return;
         }
+        self.ring.add_counted(|header| &header.tail);
         let header = self.ring.header();
         self.ring
             .leave(&header.producers, self.slot, &header.consumers);
@@ -1158,9 +1159,10 @@ impl<M: Memory> Drop for Producer<M> {
 
 impl<M: Memory> Drop for Consumer<M> {
     fn drop(&mut self) {
-        if self.slot.is_ours() {
-            self.ring.add_counted(|header| &header.head);
+        if !self.slot.is_ours() {
+            return;
         }
+        self.ring.add_counted(|header| &header.head);
         let header = self.ring.header();
         self.ring
             .leave(&header.consumers, self.slot, &header.producers);

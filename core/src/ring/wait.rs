@@ -29,7 +29,7 @@ use super::{Error, Peers};
 use crate::event::eventfd;
 use crate::fd::{AsFd, OwnedFd};
 use crate::futex::{Clock, Deadline};
-use crate::sync::{self, Ordering, heavy_fence, light_fence, sleep, spin, wake};
+use crate::sync::{self, MILLISECOND, Ordering, heavy_fence, light_fence, sleep, spin, wake};
 
 /// A bit of the bell: somebody sleeps on the word itself.
 const ASLEEP: u32 = 1;
@@ -50,8 +50,8 @@ const RING: u32 = 4;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
-    /// For how long to look again and again before sleeping.
-    spin: Duration,
+    /// For how long to look again and again before sleeping, in nanoseconds.
+    spin: u64,
     deadline: Option<Deadline>,
 }
 
@@ -69,8 +69,13 @@ impl Wait {
     pub const SLEEP: Self = Self::new(Duration::ZERO);
 
     const fn new(spin: Duration) -> Self {
+        let spin = spin.as_nanos();
         Self {
-            spin,
+            spin: if spin < FOR_EVER as u128 {
+                spin as u64
+            } else {
+                FOR_EVER
+            },
             deadline: None,
         }
     }
@@ -95,12 +100,15 @@ impl Wait {
     }
 }
 
+/// 584 years, for which [`Wait::SPIN`] spins.
+const FOR_EVER: u64 = u64::MAX;
+
 /// A sleeper looks after so long whether the peer is alive: twice in the promised 100 ms.
-const LOOK_ASLEEP: Duration = Duration::from_millis(50);
+const LOOK_ASLEEP: u64 = 50 * MILLISECOND;
 /// The same of one who spins.
-const LOOK_AWAKE: Duration = Duration::from_millis(10);
+const LOOK_AWAKE: u64 = 10 * MILLISECOND;
 /// How long to sleep without a heavy fence, since then a wake may be missed.
-const NAP: Duration = Duration::from_millis(1);
+const NAP: u64 = MILLISECOND;
 /// After so many vain spins in a row, one wait in `1 << VAIN` tries again.
 const VAIN: u32 = 8;
 /// How often to look before the clock is asked.
@@ -243,36 +251,32 @@ pub(crate) fn until_done<E: End, T>(
     }
 }
 
-/// Waits until somebody is on the other side. A consumer's wait also ends when there is a message, since
-/// who sent it may have left again.
-pub(crate) fn wait_peer(end: &mut impl End, how: Wait) -> Result<(), Error> {
-    wait(&mut ForPeer(end), 0, how)
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// That for which the end waits: a message, or so many bytes of room.
+    Need(usize),
+    /// Somebody on the other side. A consumer's wait also ends when there is a message, since who sent it may
+    /// have left again.
+    Peer,
 }
 
-/// An end that waits for a peer.
-struct ForPeer<'e, E>(&'e mut E);
-
-impl<E: End> End for ForPeer<'_, E> {
-    const IS_CONSUMER: bool = E::IS_CONSUMER;
-
-    fn is_ready(&mut self, _: usize) -> Result<bool, Error> {
-        let (there, limit) = self.0.there();
-        let is_there = there.peers(limit) == Peers::Alive;
-        Ok(is_there || E::IS_CONSUMER && self.0.is_ready(0) == Ok(true))
+impl For {
+    /// Whether it is there.
+    fn is_there<E: End>(self, end: &mut E) -> Result<bool, Error> {
+        let Self::Need(need) = self else {
+            let (there, limit) = end.there();
+            let is_there = there.peers(limit) == Peers::Alive;
+            return Ok(is_there || E::IS_CONSUMER && end.is_ready(0) == Ok(true));
+        };
+        end.is_ready(need)
     }
+}
 
-    fn waiter(&mut self) -> &mut Waiter {
-        self.0.waiter()
-    }
-
-    fn here(&self) -> &Side {
-        self.0.here()
-    }
-
-    /// None of those who are there now: their death is no end of the wait.
-    fn there(&self) -> (&Side, usize) {
-        (self.0.there().0, 0)
-    }
+/// Waits until somebody is on the other side.
+#[inline]
+pub(crate) fn wait_peer(end: &mut impl End, how: Wait) -> Result<(), Error> {
+    wait_for(end, For::Peer, how)
 }
 
 /// Prepares for a wait for the eventfd: `true` if there is nothing yet, so that it will be written.
@@ -286,53 +290,58 @@ pub(crate) fn arm(end: &mut impl End, need: usize) -> Result<bool, Error> {
 }
 
 /// Waits until the end is ready. It is asked at least once.
-#[cold]
+#[inline]
 pub(crate) fn wait(end: &mut impl End, need: usize, how: Wait) -> Result<(), Error> {
-    if end.is_ready(need)? {
+    wait_for(end, For::Need(need), how)
+}
+
+#[cold]
+fn wait_for(end: &mut impl End, what: For, how: Wait) -> Result<(), Error> {
+    if what.is_there(end)? {
         return Ok(());
     }
-    let spins = how.spin == Duration::MAX || end.waiter().may_spin();
-    if spins && how.spin > Duration::ZERO {
-        let found = spin_until_ready(end, need, how)?;
+    let spins = how.spin == FOR_EVER || end.waiter().may_spin();
+    if spins && how.spin > 0 {
+        let found = spin_until_there(end, what, how)?;
         end.waiter().spun(found);
         if found {
             return Ok(());
         }
     }
-    sleep_until_ready(end, need, how)
+    sleep_until_there(end, what, how)
 }
 
 /// Looks some times, without asking the clock.
-fn look(end: &mut impl End, need: usize) -> Result<bool, Error> {
+fn look(end: &mut impl End, what: For) -> Result<bool, Error> {
     for _ in 0..LOOKS {
         spin();
-        if end.is_ready(need)? {
+        if what.is_there(end)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Looks until the end is ready, or the budget is used up: then `false`.
-fn spin_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<bool, Error> {
+/// Looks until it is there, or the budget is used up: then `false`.
+fn spin_until_there(end: &mut impl End, what: For, how: Wait) -> Result<bool, Error> {
     // Short waits are not made longer by asking the clock.
-    if look(end, need)? {
+    if look(end, what)? {
         return Ok(true);
     }
     let begun = sync::now();
     let mut looked = begun;
     loop {
-        if look(end, need)? {
+        if look(end, what)? {
             return Ok(true);
         }
         check_deadline(how)?;
         let now = sync::now();
-        if now.saturating_sub(begun) >= how.spin {
+        if now >= begun.saturating_add(how.spin) {
             return Ok(false);
         }
-        if now.saturating_sub(looked) >= LOOK_AWAKE {
+        if now >= looked.saturating_add(LOOK_AWAKE) {
             looked = now;
-            if is_last_of_the_dead(end, need)? {
+            if is_last_of_the_dead(end, what)? {
                 return Ok(true);
             }
         }
@@ -340,7 +349,7 @@ fn spin_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<bool, 
 }
 
 #[inline(always)]
-fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), Error> {
+fn sleep_until_there(end: &mut impl End, what: For, how: Wait) -> Result<(), Error> {
     let mut looked = None;
     loop {
         // (W1) Relaxed: (W2) orders it.
@@ -349,13 +358,13 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
         // published.
         let misses = !heavy_fence() || end.there().0.is_unreached();
         // (W3)
-        if end.is_ready(need)? {
+        if what.is_there(end)? {
             return Ok(());
         }
         check_deadline(how)?;
         let slice = if misses { NAP } else { LOOK_ASLEEP };
         let woken = sleep(&end.here().bell.0, bell, sync::left(how.deadline, slice));
-        if end.is_ready(need)? {
+        if what.is_there(end)? {
             return Ok(());
         }
         match woken {
@@ -365,9 +374,9 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
         // Also of those whom others wake all the time, for nothing.
         let now = sync::now();
         let since = *looked.get_or_insert(now);
-        if woken.is_err() || now.saturating_sub(since) >= LOOK_ASLEEP {
+        if woken.is_err() || now >= since.saturating_add(LOOK_ASLEEP) {
             looked = Some(now);
-            if is_last_of_the_dead(end, need)? {
+            if is_last_of_the_dead(end, what)? {
                 return Ok(());
             }
         }
@@ -376,11 +385,15 @@ fn sleep_until_ready(end: &mut impl End, need: usize, how: Wait) -> Result<(), E
 
 /// Whether dead ones left what the end waits for; [`Error::PeerDead`] if nobody of the other side is
 /// alive, and nothing was left.
-fn is_last_of_the_dead(end: &mut impl End, need: usize) -> Result<bool, Error> {
+fn is_last_of_the_dead(end: &mut impl End, what: For) -> Result<bool, Error> {
+    // Who waits for a new peer does so beside the dead.
+    if what == For::Peer {
+        return Ok(false);
+    }
     let (there, limit) = end.there();
     let is_dead = there.peers(limit) == Peers::Dead;
     // What they published before they died is seen now, and what they left in the way.
-    if end.look_for_dead()? || is_dead && end.is_ready(need)? {
+    if end.look_for_dead()? || is_dead && what.is_there(end)? {
         return Ok(true);
     }
     match is_dead {

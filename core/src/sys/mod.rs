@@ -6,8 +6,8 @@
 //! and writes that the call's man page names, for as long as the kernel uses it, and the call
 //! leaves no descriptor or mapping that Rust code owns in a state it does not expect.
 //!
-//! Everything here is `#[inline(always)]`, so that nothing but the `syscall` instruction is left of it
-//! in its user (`tests/no_libc.rs` looks).
+//! Everything here is inlined, so that nothing but the `syscall` instruction is left of it in its user
+//! (`tests/no_libc.rs` looks).
 
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec};
@@ -84,15 +84,14 @@ pub mod nr {
 
 /// Decodes what the kernel returned: values from -4095 to -1 are negated error numbers
 /// (syscall(2)).
-#[inline(always)]
+///
+/// Not `inline(always)`: so it is one place where the compiler looks into `from_raw_os_error`, and sees that
+/// the panic there is none of these numbers'. It would not look in many places on s390x.
+#[inline]
 pub(crate) fn decode(ret: usize) -> Result<usize, Errno> {
-    const FIRST_ERROR: usize = -4095_isize as usize;
-    if ret >= FIRST_ERROR {
-        Err(Errno::from_raw_os_error(
-            (ret as isize as i32).wrapping_neg(),
-        ))
-    } else {
-        Ok(ret)
+    match ret.wrapping_neg() {
+        error @ 1..=4095 => Err(Errno::from_raw_os_error(error as i32)),
+        _ => Ok(ret),
     }
 }
 

@@ -25,7 +25,7 @@
 //! # Format
 //!
 //! ```text
-//!  0                                                        24 bytes before the end of the last page
+//!  0                                         24 bytes (on 32 bit 20) before the end of the last page
 //!  +--------------------------------------------------+-----+-------+
 //!  | value: as `shared::variable` of core has it      | ... | mutex |
 //!  +--------------------------------------------------+-----+-------+

@@ -10,7 +10,6 @@ pub mod exec;
 pub mod memory;
 pub mod number;
 pub mod report;
-pub mod ring_link;
 
 /// Names the function that the program starts with: `fn(Args) -> u8`, its exit code.
 #[macro_export]

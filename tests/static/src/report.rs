@@ -2,6 +2,7 @@
 
 use linipc_core::fd::BorrowedFd;
 use linipc_core::io::{self, IoSlice};
+use linipc_core::socket::cmsg;
 use linipc_core::{Errno, pshared, ring};
 
 use crate::number::decimal;
@@ -70,7 +71,7 @@ pub fn ended(name: &[u8], usage: &[u8], done: Result<(), Failure>) -> u8 {
         Err(Failure::Usage) => wrong(usage),
         Err(Failure::Silent(code)) => code,
         Err(Failure::Because(reason)) => {
-            complain([name, b": ", reason.as_bytes()]);
+            complain(name, b": ", reason.as_bytes());
             FAILED
         }
         Err(Failure::Errno(errno)) => refused(name, errno),
@@ -83,7 +84,7 @@ pub fn ended(name: &[u8], usage: &[u8], done: Result<(), Failure>) -> u8 {
 
 /// Says how the program is called; gives the exit code of those who call it otherwise.
 pub fn wrong(usage: &[u8]) -> u8 {
-    complain([b"usage: ", usage, b""]);
+    complain(b"usage: ", usage, b"");
     USAGE
 }
 
@@ -91,15 +92,30 @@ pub fn wrong(usage: &[u8]) -> u8 {
 pub fn refused(name: &[u8], errno: Errno) -> u8 {
     let mut number = [0; 20];
     let number = decimal(errno.raw_os_error().unsigned_abs().into(), &mut number);
-    complain([name, b": error ", number]);
+    complain(name, b": error ", number);
     FAILED
 }
 
+/// What a program says of a message that it could not receive.
+pub fn errno(error: cmsg::Error) -> Errno {
+    match error {
+        cmsg::Error::Errno(errno) => errno,
+        cmsg::Error::Truncated => Errno::MSGSIZE,
+        cmsg::Error::Refused => Errno::MFILE,
+    }
+}
+
 /// A line on standard error, in one piece.
-pub fn complain([first, second, third]: [&[u8]; 3]) {
+pub fn complain(first: &[u8], second: &[u8], third: &[u8]) {
     // SAFETY: If nothing is open there, the call fails, and there is nobody to tell.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
-    let line = [first, second, third, b"\n"].map(IoSlice::new);
+    // `map` would be a loop, and copies.
+    let line = [
+        IoSlice::new(first),
+        IoSlice::new(second),
+        IoSlice::new(third),
+        IoSlice::new(b"\n"),
+    ];
     let _ = io::writev(stderr, &line);
 }
 

@@ -59,8 +59,12 @@ unsafe impl Send for Split {}
 unsafe impl Sync for Split {}
 
 impl Split {
-    /// How many bytes of a mutex are shared.
-    pub const SHARED: usize = mem::offset_of!(Mutex, _links);
+    /// How many bytes of a mutex are shared: all before its links, 24, or 20 on 32 bit. So programs of 32
+    /// and of 64 bit look for it at different places, and share it with their like only.
+    pub const SHARED: usize = match size_of::<usize>() {
+        8 => mem::offset_of!(Mutex, _links),
+        _ => mem::offset_of!(Mutex, _link),
+    };
 
     /// How long a file is that has so many bytes before the mutex: whole pages.
     pub fn len(bytes: usize) -> Option<usize> {
@@ -69,13 +73,11 @@ impl Split {
             .checked_next_multiple_of(rustix::param::page_size())
     }
 
-    /// Maps the first `len` bytes of a file: whole pages. On 64 bit only: the links that glibc's list on
-    /// 32 bit wants are among the shared bytes. A peer that can truncate the file can kill us
+    /// Maps the first `len` bytes of a file: whole pages. A peer that can truncate the file can kill us
     /// with `SIGBUS`: seal it ([`memfd`](crate::memfd)).
     ///
     /// # Errors
     ///
-    /// - `NOSYS`: on 32 bit.
     /// - `INVAL`: `len` is 0, or no multiple of the page's size; or the file is of huge pages.
     /// - `NOMEM`, `ACCESS`, `NODEV`, `AGAIN`: as of mmap(2).
     ///

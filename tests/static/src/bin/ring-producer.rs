@@ -1,26 +1,55 @@
-//! Copies standard input into a ring in a memfd.
+//! Copies standard input into a ring in a memfd: `ring-producer <FILE | ring-consumer >COPY`.
 //!
-//! `ring-producer PATH`: gives the memfd to the `ring-consumer` that connects to the socket `PATH`, which
-//! is removed then.
+//! It writes the path of the memfd to standard output, and waits for somebody to open it.
 
 #![no_std]
 #![no_main]
 
-use linipc_static::report::{Failure, ended};
-use linipc_static::ring_link::produce;
+use linipc_core::fd::AsRawFd;
+use linipc_core::io::{self, IoSlice};
+use linipc_core::ring::spsc::Producer;
+use linipc_core::ring::{self, Kind, Trusted, Wait};
+use linipc_static::number::decimal;
+use linipc_static::report::{Failure, ended, stdin, stdout};
 use linipc_static::{Args, entry};
+use rustix::process::getpid;
 
-const USAGE: &[u8] = b"ring-producer PATH";
+/// The longest message.
+const BYTES: usize = 4096;
 
 entry!(main);
 
 fn main(args: Args) -> u8 {
-    ended(b"ring-producer", USAGE, run(args))
+    ended(b"ring-producer", b"ring-producer", run(args))
 }
 
 fn run(args: Args) -> Result<(), Failure> {
-    let (Some(path), 2) = (args.get(1), args.len()) else {
+    if args.len() > 1 {
         return Err(Failure::Usage);
-    };
-    produce(path)
+    }
+    let fd = ring::create_memfd(c"ring", Kind::Spsc, 1 << 16)?;
+    // SAFETY: Only who may trace this process can open its memfd: they trust each other.
+    let memory = unsafe { Trusted::new(ring::map(&fd)?) };
+    let mut ring = Producer::attach(memory)?;
+    let (mut digits, mut more_digits) = ([0; 20], [0; 20]);
+    let pid = getpid().as_raw_nonzero().get().unsigned_abs();
+    let number = fd.as_raw_fd().unsigned_abs();
+    let path = [
+        IoSlice::new(b"/proc/"),
+        IoSlice::new(decimal(pid.into(), &mut digits)),
+        IoSlice::new(b"/fd/"),
+        IoSlice::new(decimal(number.into(), &mut more_digits)),
+    ];
+    io::writev(stdout(), &path)?;
+    ring.wait_peer(Wait::SLEEP)?;
+    loop {
+        ring.wait(BYTES, Wait::SLEEP)?;
+        let mut claim = ring.try_claim(BYTES)?;
+        let len = io::read(stdin(), claim.as_mut_slice())?;
+        if len == 0 {
+            return Ok(());
+        }
+        claim.truncate(len)?;
+        claim.commit();
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `robust-mutex make NAME`: makes both, in the shared memory object of this name.
 //! - `robust-mutex add NAME COUNT`: adds 1 so many times, each time under the mutex, and prints the sum.
-//! - `robust-mutex hold NAME`: locks, and unlocks when standard input ends.
+//! - `robust-mutex hold NAME`: locks, waits until standard input ends, adds 1, and prints the sum.
 //! - `robust-mutex unlink NAME`
 //!
 //! The mutex is in the format of the C library, so C programs can use it too. Who gets it from an owner that was killed says so, and goes on.
@@ -12,7 +12,10 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
+use core::sync::atomic::Ordering;
 
+use linipc_core::Errno;
+use linipc_core::fd::AsFd;
 use linipc_core::io;
 use linipc_core::map::{Access, Region};
 use linipc_core::posix::{Create, Mode, shm};
@@ -40,14 +43,14 @@ fn run(args: Args) -> Result<(), Failure> {
     let count = args.bytes(3).and_then(parse_as);
     match (args.bytes(1), count, args.len()) {
         (Some(b"make"), None, 3) => make(name),
-        (Some(b"add"), Some(count), 4) => add(name, count),
-        (Some(b"hold"), None, 3) => hold(name),
+        (Some(b"add"), Some(count), 4) => add(name, count, false),
+        (Some(b"hold"), None, 3) => add(name, 1, true),
         (Some(b"unlink"), None, 3) => Ok(shm::unlink(name)?),
         _ => Err(Failure::Usage),
     }
 }
 
-fn map(object: impl linipc_core::fd::AsFd) -> Result<Region, linipc_core::Errno> {
+fn map(object: impl AsFd) -> Result<Region, Errno> {
     Region::shared(object, 0, LEN, Access::READ | Access::WRITE)
 }
 
@@ -57,8 +60,7 @@ fn make(name: &CStr) -> Result<(), Failure> {
         let region = map(object)?;
         // SAFETY: Only this user can write the object, with these programs.
         let made = unsafe { Mutex::init_pthread(region.bytes(), Kind::Normal) };
-        made.map_err(|_| linipc_core::Errno::INVAL)?;
-        Ok(())
+        made.map(drop).map_err(|_| Errno::INVAL)
     })?;
     Ok(())
 }
@@ -68,7 +70,7 @@ fn open(name: &CStr) -> Result<Region, Failure> {
     if shm::len(&object)? < LEN as u64 {
         return Err(NO_MUTEX);
     }
-    Ok(map(object)?)
+    Ok(map(&object)?)
 }
 
 const NO_MUTEX: Failure = Failure::Because("there is no mutex in this memory");
@@ -107,26 +109,22 @@ fn lock(mutex: &Mutex, thread: Thread) -> Result<Guard<'_>, Failure> {
     }
 }
 
-fn add(name: &CStr, count: u64) -> Result<(), Failure> {
+fn add(name: &CStr, count: u64, is_held: bool) -> Result<(), Failure> {
     let region = open(name)?;
     let (mutex, thread) = (mutex(&region)?, register()?);
-    let mut sum = [0; 8];
+    let counter = region.bytes().atomic_u64(COUNTER)?;
+    let mut sum = 0;
     for _ in 0..count {
         let guard = lock(mutex, thread)?;
-        region.bytes().read(COUNTER, &mut sum)?;
-        sum = u64::from_ne_bytes(sum).wrapping_add(1).to_ne_bytes();
-        region.bytes().write(COUNTER, &sum)?;
+        if is_held {
+            print(b"held\n")?;
+            while io::read(stdin(), &mut [0; 64])? > 0 {}
+        }
+        // Relaxed, both: the mutex orders them.
+        sum = counter.load(Ordering::Relaxed).wrapping_add(1);
+        counter.store(sum, Ordering::Relaxed);
         drop(guard);
     }
-    print(decimal(u64::from_ne_bytes(sum), &mut [0; 20]))?;
+    print(decimal(sum, &mut [0; 20]))?;
     Ok(print(b"\n")?)
-}
-
-fn hold(name: &CStr) -> Result<(), Failure> {
-    let region = open(name)?;
-    let guard = lock(mutex(&region)?, register()?)?;
-    print(b"held\n")?;
-    while io::read(stdin(), &mut [0; 64])? > 0 {}
-    drop(guard);
-    Ok(print(b"released\n")?)
 }

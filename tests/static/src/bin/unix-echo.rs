@@ -14,8 +14,7 @@ use linipc_core::fd::{AsFd, BorrowedFd, OwnedFd};
 use linipc_core::io::{IoSlice, IoSliceMut};
 use linipc_core::socket::cmsg::{self, Control, Message};
 use linipc_core::socket::{RecvFlags, SendFlags, SocketType, accept, bind, connect, listen, unix};
-use linipc_static::report::{refused, stdout, write_all, wrong};
-use linipc_static::ring_link::errno;
+use linipc_static::report::{errno, refused, stdout, write_all, wrong};
 use linipc_static::{Args, entry};
 
 const USAGE: &[u8] = b"unix-echo serve PATH | send PATH TEXT";

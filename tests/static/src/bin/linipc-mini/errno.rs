@@ -14,7 +14,7 @@ const NAMES: &[u8] = b"1EPERM 2ENOENT 4EINTR 5EIO 6ENXIO 7E2BIG 8ENOEXEC 9EBADF 
 pub fn refused(name: &[u8], errno: Errno) {
     let mut digits = [0; 20];
     let number = decimal(errno.raw_os_error().unsigned_abs().into(), &mut digits);
-    complain([name, b": ", error_name(number)]);
+    complain(name, b": ", error_name(number));
 }
 
 fn error_name(number: &[u8]) -> &[u8] {
