@@ -195,7 +195,7 @@ mod breakpoints {
 
     #[cfg(target_arch = "arm")]
     fn decode(at: usize, registers: &Registers) -> (Instruction, usize) {
-        // Thumb, which is the C library's: it has no such loops in what is stepped.
+        // Thumb, which is the C library's. Its loops are not known here: who is stepped through one stays in it.
         if registers[16] & 0x20 != 0 {
             return (Other, at);
         }
