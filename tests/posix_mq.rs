@@ -888,6 +888,10 @@ fn the_limits_of_the_process_are_named() {
             setrlimit(resource, limit).unwrap();
         };
         peer(|| {
+            // Also who may not look at the root.
+            support::mount_tmpfs("/dev/shm", "mode=0700");
+            std::os::unix::fs::chroot("/dev/shm").unwrap();
+            std::env::set_current_dir("/").unwrap();
             // The limit is of a user, in all IPC namespaces: where we may, be one that nobody else is.
             let nobody_else = rustix::process::Uid::from_raw(0x1000_0000 + std::process::id());
             let _ = rustix::thread::set_thread_uid(nobody_else);

@@ -16,7 +16,7 @@ use locks::{
     holder, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
     scribbled, sleeper, soon, this_process as me, word,
 };
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer, until_asleep};
+use support::{Peer, SLOWNESS, catch_signals, caught, eventually, interrupt, peer, until_asleep};
 
 fn make(memory: &Region, parties: u32) -> &Barrier {
     Barrier::init(memory.bytes(), parties).unwrap()
@@ -290,8 +290,8 @@ fn until_complete(party: &mut Party<'_>) -> bool {
 
 #[test]
 fn killed_at_any_moment_they_hold_nobody_up() {
-    const LOCKS: usize = 12;
-    const ROUNDS: usize = 200;
+    const LOCKS: usize = 12_usize.div_ceil(SLOWNESS);
+    const ROUNDS: usize = 200 / SLOWNESS;
     const PARTIES: usize = 3;
     isolated!(|| {
         let memories: [_; LOCKS] = std::array::from_fn(|_| memory());

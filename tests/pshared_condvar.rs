@@ -18,7 +18,7 @@ use locks::{
     behind, healthy, holder, killed_at_every_step, killed_at_random, memories, memory, patiently,
     scribbled, sleeper, soon, this_thread as me, word,
 };
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer};
+use support::{Peer, SLOWNESS, catch_signals, caught, eventually, interrupt, peer};
 
 /// A mutex, a condition variable, and a number of items.
 #[derive(Clone, Copy)]
@@ -435,8 +435,8 @@ fn items_are_counted_exactly() {
 
 #[test]
 fn killed_at_any_moment_waiters_hold_nobody_up() {
-    const LOCKS: usize = 10;
-    const ROUNDS: usize = 200;
+    const LOCKS: usize = 10_usize.div_ceil(SLOWNESS);
+    const ROUNDS: usize = 200 / SLOWNESS;
     isolated!(|| {
         let memories = memories();
         let all: [_; LOCKS] = std::array::from_fn(|i| Shared::new(&memories[i], Kind::Normal));
@@ -478,8 +478,8 @@ fn killed_at_any_moment_waiters_hold_nobody_up() {
 
 #[test]
 fn killed_at_any_moment_notifiers_hold_nobody_up() {
-    const LOCKS: usize = 10;
-    const ROUNDS: usize = 100;
+    const LOCKS: usize = 10_usize.div_ceil(SLOWNESS);
+    const ROUNDS: usize = 100 / SLOWNESS;
     isolated!(|| {
         let memories = memories();
         let all: [_; LOCKS] = std::array::from_fn(|i| Shared::new(&memories[i], Kind::Normal));

@@ -15,7 +15,7 @@ use locks::{
     behind, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
     scribbled, sleeper, soon, word,
 };
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer};
+use support::{Peer, SLOWNESS, catch_signals, caught, eventually, interrupt, peer};
 
 fn make(memory: &Region, reset: Reset) -> &Event {
     Event::init(memory.bytes(), reset).unwrap()
@@ -132,8 +132,8 @@ fn memory_must_be_one() {
 
 #[test]
 fn killed_at_any_moment_they_hold_nobody_up() {
-    const LOCKS: usize = 10;
-    const ROUNDS: usize = 300;
+    const LOCKS: usize = 10_usize.div_ceil(SLOWNESS);
+    const ROUNDS: usize = 300 / SLOWNESS;
     isolated!(|| {
         let memory = memory();
         // Every other one is reset by hand.

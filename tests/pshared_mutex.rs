@@ -19,7 +19,7 @@ use locks::{
     failed, healthy, holder, inconsistent, killed_at_every_step, killed_at_random, memories,
     memory, patiently, sleeper, soon, this_thread as me, word,
 };
-use support::{PATIENCE, Peer, catch_signals, caught, interrupt, peer, until_asleep};
+use support::{PATIENCE, Peer, SLOWNESS, catch_signals, caught, interrupt, peer, until_asleep};
 
 use Protocol::{Inheriting, Native, Pthread};
 
@@ -406,7 +406,7 @@ fn killed_at_every_step_of_unlocking_beside_sleepers() {
 #[test]
 fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
-        const ROUNDS: usize = 1_000;
+        const ROUNDS: usize = 1_000 / SLOWNESS;
         let memory = memory();
         let [before, after, repaired] = [2048, 2112, 2176].map(|at| word(&memory, at));
         for protocol in [Native, Pthread, Inheriting] {

@@ -16,7 +16,7 @@ use locks::{
     holder, killed_at_every_step, killed_at_random, memories, memory, patiently, scribbled,
     sleeper, soon, this_process as me, word,
 };
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer};
+use support::{Peer, SLOWNESS, catch_signals, caught, eventually, interrupt, peer};
 
 fn make(memory: &Region) -> &Once {
     Once::init(memory.bytes()).unwrap()
@@ -202,8 +202,8 @@ fn memory_must_be_one_or_zeros() {
 
 #[test]
 fn killed_at_any_moment_the_next_one_goes_on() {
-    const LOCKS: usize = 16;
-    const ROUNDS: usize = 150;
+    const LOCKS: usize = 16_usize.div_ceil(SLOWNESS);
+    const ROUNDS: usize = 150 / SLOWNESS;
     isolated!(|| {
         let memory = memory();
         let onces: [_; LOCKS] = std::array::from_fn(|i| {

@@ -17,7 +17,7 @@ use locks::{
     holder, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
     scribbled, sleeper, soon, this_process as me, word,
 };
-use support::{eventually, peer, until_asleep};
+use support::{SLOWNESS, eventually, peer, until_asleep};
 
 fn make(memory: &Region) -> &RwLock {
     RwLock::init(memory.bytes()).unwrap()
@@ -512,7 +512,7 @@ fn killed_at_every_step_of_reading_and_writing() {
                 drop(lock.try_write(me()).unwrap());
             },
         );
-        assert!(died > 20, "{died}");
+        assert!(died > 20 / SLOWNESS as u32, "{died}");
     });
 }
 
@@ -520,7 +520,7 @@ fn killed_at_every_step_of_reading_and_writing() {
 fn killed_at_any_moment_the_others_go_on() {
     isolated!(|| {
         const LOCKS: usize = 1;
-        const ROUNDS: usize = 1_000;
+        const ROUNDS: usize = 1_000 / SLOWNESS;
         let memories = memories();
         let all: [_; LOCKS] = std::array::from_fn(|i| {
             let memory = &memories[i];

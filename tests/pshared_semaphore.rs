@@ -15,7 +15,7 @@ use locks::{
     behind, killed_at_every_step, killed_at_random, memories, memory, patient, patiently,
     scribbled, sleeper, soon, word,
 };
-use support::{Peer, catch_signals, caught, eventually, interrupt, peer};
+use support::{Peer, SLOWNESS, catch_signals, caught, eventually, interrupt, peer};
 
 fn make(memory: &Region, value: u32) -> &Semaphore {
     Semaphore::init(memory.bytes(), value).unwrap()
@@ -161,8 +161,8 @@ fn units_are_counted_exactly() {
 
 #[test]
 fn killed_at_any_moment_they_hold_nobody_up() {
-    const LOCKS: usize = 10;
-    const ROUNDS: usize = 300;
+    const LOCKS: usize = 10_usize.div_ceil(SLOWNESS);
+    const ROUNDS: usize = 300 / SLOWNESS;
     isolated!(|| {
         let memory = memory();
         let semaphores: [_; LOCKS] = std::array::from_fn(|i| {

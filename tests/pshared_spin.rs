@@ -15,7 +15,7 @@ use locks::{
     Random, holder, killed_at_every_step, memories, memory, patient, patiently, scribbled, sleeper,
     soon, this_process as me, word,
 };
-use support::{Peer, count, eventually, peer, until_asleep};
+use support::{Peer, SLOWNESS, count, eventually, peer, until_asleep};
 
 fn make(memory: &Region) -> &SpinLock {
     SpinLock::init(memory.bytes()).unwrap()
@@ -271,7 +271,7 @@ fn killed_at_every_step_of_unlocking_beside_a_sleeper() {
 #[test]
 fn killed_at_any_moment_nobody_waits_for_ever() {
     isolated!(|| {
-        const ROUNDS: usize = 125;
+        const ROUNDS: usize = 125 / SLOWNESS;
         let memories = memories();
         let mut random = Random::new();
         let mut deaths = 0;

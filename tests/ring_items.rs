@@ -12,7 +12,7 @@ use linipc_core::map::{Access, Region};
 use linipc_core::ring::items::{self, Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, Memory, Peers, Trusted, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use support::{PATIENCE, Peer, eventually, peer, until_asleep};
+use support::{PATIENCE, Peer, SLOWNESS, eventually, peer, until_asleep};
 
 const RW: Access = Access::READ.union(Access::WRITE);
 /// Where the header has its fields (the picture in `ring`'s page).
@@ -106,7 +106,7 @@ impl Odd {
 #[test]
 fn a_million_items_arrive_in_order() {
     isolated!(|| {
-        const ITEMS: u64 = 1_000_000;
+        const ITEMS: u64 = 1_000_000 / SLOWNESS as u64;
         let fd = ring(256);
         let mut consumer = consumer(&fd);
         let writer = peer(|| {

@@ -6,24 +6,24 @@
 //! memory: between two of those a death leaves the same. Which they are is found by stepping through
 //! the operation once and comparing the memory after each.
 
+#[path = "support/step.rs"]
+mod step;
 mod support;
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use linipc_core::map::{Access, Region};
 use linipc_core::ring::spsc::{Consumer, Producer};
 use linipc_core::ring::{self, Error, Kind, Peers, Wait};
-use support::{PATIENCE, Peer, eventually, peer, until_asleep};
+use step::Stage;
+use support::{PATIENCE, Peer, SLOWNESS, eventually, peer, until_asleep};
 
 const CAPACITY: u64 = 256;
 /// Where the identities are, which differ from run to run.
 const SLOTS: [Range<usize>; 2] = [448..832, 960..1344];
-/// How many steps the children of a test may make together, about.
-const STEPS: usize = 400_000;
 /// How many sleepers of earlier rounds may be left to notice a death.
 const SLEEPERS: usize = 24;
 
@@ -71,116 +71,8 @@ fn goes_on(producer: &mut Producer<Region>, consumer: &mut Consumer<Region>) {
     assert_eq!(consumer.try_pop(&mut []), Err(Error::Empty));
 }
 
-/// How far the operation of a child is: not begun, begun, done.
-struct Stage(Region);
-
-impl Stage {
-    fn new() -> Self {
-        let region = Region::anonymous(4096, Access::READ | Access::WRITE).unwrap();
-        // A process asks once what the processor can copy with. The children inherit the answer, so
-        // that each takes the same steps.
-        region.bytes().write(0, &[0; 256]).unwrap();
-        Self(region)
-    }
-
-    fn word(&self) -> &AtomicU32 {
-        self.0.bytes().atomic_u32(0).unwrap()
-    }
-
-    fn is(&self) -> u32 {
-        self.word().load(Ordering::SeqCst)
-    }
-
-    /// Where a child copies what it reads.
-    #[allow(clippy::mut_from_ref, reason = "the memory is shared with a child")]
-    fn buffer(&self) -> &mut [u8] {
-        let start = self.0.as_ptr().wrapping_add(64);
-        // SAFETY: The memory is mapped, and what follows the word is the child's until it is dead.
-        unsafe { std::slice::from_raw_parts_mut(start, 128) }
-    }
-
-    /// Stops this process, to be stepped by its parent from here on.
-    fn begin(&self) {
-        let word = self.word();
-        // SAFETY: The call takes no pointers.
-        let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
-        assert_eq!(traced, 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: The call takes no pointers.
-        unsafe { libc::raise(libc::SIGSTOP) };
-        word.store(1, Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        self.word().store(2, Ordering::SeqCst);
-    }
-
-    /// Waits until a child is at the beginning of its operation.
-    fn expect_begin(&self, child: &Peer) {
-        expect_stop(child);
-        while self.is() == 0 {
-            step(child);
-        }
-    }
-
-    /// Lets the child make so many steps of its operation; whether it is done.
-    fn steps(&self, child: &Peer, steps: usize) -> bool {
-        for _ in 0..steps {
-            step(child);
-            if self.is() == 2 {
-                return true;
-            }
-        }
-        false
-    }
-}
-
-fn expect_stop(child: &Peer) {
-    let mut status = 0;
-    // SAFETY: `status` is writable.
-    let pid = unsafe { libc::waitpid(child.pid(), &raw mut status, 0) };
-    assert_eq!(pid, child.pid());
-    assert!(libc::WIFSTOPPED(status), "the child ended: {status:#x}");
-}
-
-fn step(child: &Peer) {
-    // SAFETY: The call takes no pointers but null.
-    let stepped = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, child.pid(), 0, 0) };
-    assert_eq!(stepped, 0, "{}", std::io::Error::last_os_error());
-    expect_stop(child);
-}
-
-/// At which steps to kill, found by one run to the end of the operation.
 fn plan(fd: &OwnedFd, stage: &Stage, child: &Peer) -> Vec<usize> {
-    let region = map(fd);
-    let memory = || {
-        let mut bytes = vec![0; region.len()];
-        region.bytes().read(0, &mut bytes).unwrap();
-        for slots in SLOTS {
-            bytes[slots].fill(0);
-        }
-        bytes
-    };
-    let (mut before, mut changes, mut len) = (memory(), BTreeSet::new(), 0_usize);
-    loop {
-        let done = stage.steps(child, 1);
-        len += 1;
-        let after = memory();
-        if after != before {
-            changes.insert(len);
-        }
-        before = after;
-        if done {
-            break;
-        }
-    }
-    assert!(!changes.is_empty(), "the operation writes to the ring");
-    let stride = (len * len).div_ceil(2 * STEPS);
-    (0..=len)
-        .filter(|step| step % stride == 0 || *step == len)
-        .chain(changes.iter().flat_map(|step| [step - 1, *step]))
-        .collect::<BTreeSet<usize>>()
-        .into_iter()
-        .collect()
+    stage.plan_but_for(&SLOTS, &map(fd), child)
 }
 
 /// How many of the messages in flight took effect, from one step to the next: none, and from some
@@ -217,7 +109,6 @@ fn kill_producers(place: u64, messages: &[&[u8]], push: impl Fn(&mut Producer<Re
             stage.begin();
             push(&mut producer, messages);
             stage.end();
-            unreachable!("it is killed at the end");
         });
         stage.expect_begin(&child);
         (fd, stage, consumer, child)
@@ -370,7 +261,6 @@ fn a_push_that_wakes_a_sleeper_is_done_or_not_begun() {
                 stage.begin();
                 producer.try_push(b"wake up").unwrap();
                 stage.end();
-                unreachable!("it is killed at the end");
             });
             stage.expect_begin(&child);
             let sleeper = sleeper(fd, |fd, begun| {
@@ -410,7 +300,6 @@ fn a_pop_that_wakes_a_sleeper_is_done_or_not_begun() {
                 stage.begin();
                 consumer.try_pop(&mut [0; 8]).unwrap();
                 stage.end();
-                unreachable!("it is killed at the end");
             });
             stage.expect_begin(&child);
             let sleeper = sleeper(fd, |fd, begun| {
@@ -452,7 +341,6 @@ fn kill_consumers(messages: usize, pop: impl Fn(&mut Consumer<Region>, &mut [u8]
             stage.begin();
             pop(&mut consumer, buffer);
             stage.end();
-            unreachable!("it is killed at the end");
         });
         stage.expect_begin(&child);
         (fd, stage, producer, child)
@@ -534,7 +422,9 @@ fn a_batch_is_popped_as_a_whole_or_not_at_all() {
 }
 
 /// How many children are killed at random.
-const ROUNDS: u64 = 2500;
+const ROUNDS: u64 = 2500 / SLOWNESS as u64;
+/// How many microseconds the longest of them lives.
+const LONGEST: u64 = 1500 * SLOWNESS as u64;
 
 /// The numbers of what a child has done: written before and after each operation.
 struct Progress(Region);
@@ -640,7 +530,7 @@ fn producers_killed_at_random_lose_nothing_that_was_committed() {
             progress.begin(number);
             progress.end(number);
             let child = peer(|| push_numbers(&fd, &progress, number));
-            let (begun, life) = (Instant::now(), Duration::from_micros(random.below(1500)));
+            let (begun, life) = (Instant::now(), Duration::from_micros(random.below(LONGEST)));
             // Some are killed while they attach, others while they sleep because there is no room.
             let reads_until = life.mul_f32(random.below(4) as f32 / 3.0);
             while begun.elapsed() < life {
@@ -719,14 +609,14 @@ fn consumers_killed_at_random_lose_nothing_that_they_did_not_take() {
             peer(|| {
                 let popping = std::panic::AssertUnwindSafe(|| pop_numbers(&fd, &progress));
                 if let Err(panic) = std::panic::catch_unwind(popping) {
-                    failed.end();
+                    failed.word().store(1, Ordering::SeqCst);
                     std::panic::resume_unwind(panic);
                 }
             })
         };
         for round in 0..ROUNDS {
             let child = child();
-            let (begun, life) = (Instant::now(), Duration::from_micros(random.below(1500)));
+            let (begun, life) = (Instant::now(), Duration::from_micros(random.below(LONGEST)));
             let writes_until = life.mul_f32(random.below(4) as f32 / 3.0);
             while begun.elapsed() < life {
                 if begun.elapsed() < writes_until && producer.try_push(&numbered(number)).is_ok() {

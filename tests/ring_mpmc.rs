@@ -16,7 +16,7 @@ use linipc_core::ring::mpmc::{Consumer, Producer};
 use linipc_core::ring::{self, AttachError, Error, Kind, MAX_ENDS, Peers, Trusted, Wait, mpsc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use step::{Comes, Stage};
-use support::{PATIENCE, Peer, eventually, peer, until_asleep};
+use support::{PATIENCE, Peer, SLOWNESS, eventually, peer, until_asleep};
 
 const RW: Access = Access::READ.union(Access::WRITE);
 
@@ -154,7 +154,7 @@ impl Reads {
 fn a_million_messages_arrive_at_one_consumer_each_and_in_order() {
     const PRODUCERS: usize = 3;
     const CONSUMERS: usize = 3;
-    const MESSAGES: u64 = 340_000;
+    const MESSAGES: u64 = 340_000 / SLOWNESS as u64;
     isolated!(|| {
         let fd = ring(4096);
         let (mut holding, sums) = (producer(&fd), Numbers::new());
@@ -459,7 +459,9 @@ fn pop_until_killed(fd: &OwnedFd, reads: &Reads) {
 #[test]
 fn whoever_is_killed_at_random_no_message_is_lost_that_was_committed() {
     const ALIVE: usize = 3;
-    const ROUNDS: usize = 400;
+    const ROUNDS: usize = 400 / SLOWNESS;
+    /// How many microseconds there are between two kills at most.
+    const LONGEST: u64 = 3000 * SLOWNESS as u64;
     isolated!(|| {
         let fd = worn_ring(0);
         let [begun, done, stop] = [(); 3].map(|()| Numbers::new());
@@ -477,7 +479,7 @@ fn whoever_is_killed_at_random_no_message_is_lost_that_was_committed() {
         let (mut next, mut killed) = (ALIVE, 0);
         let total = || (0..ALIVE + ROUNDS).map(|id| done.get(id)).sum::<u64>();
         for _ in 0..ROUNDS {
-            sleep(Duration::from_micros(random.below(3000)));
+            sleep(Duration::from_micros(random.below(LONGEST)));
             let victim = random.below(ALIVE as u64) as usize;
             if random.below(2) == 0 {
                 writers.swap_remove(victim).kill();

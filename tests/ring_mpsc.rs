@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use step::{Comes, Stage};
-use support::{PATIENCE, Peer, eventually, peer, until_asleep};
+use support::{PATIENCE, Peer, SLOWNESS, eventually, peer, until_asleep};
 
 const RW: Access = Access::READ.union(Access::WRITE);
 
@@ -133,7 +133,7 @@ fn read(text: &[u8]) -> (usize, u64) {
 #[test]
 fn a_million_messages_arrive_once_and_each_producers_in_order() {
     const PRODUCERS: usize = 4;
-    const MESSAGES: u64 = 260_000;
+    const MESSAGES: u64 = 260_000 / SLOWNESS as u64;
     isolated!(|| {
         let fd = ring(4096);
         let mut consumer = consumer(&fd);
@@ -435,7 +435,9 @@ fn push_until_killed(fd: &OwnedFd, id: usize, begun: &Numbers, done: &Numbers, s
 #[test]
 fn producers_killed_at_random_lose_only_what_they_had_not_committed() {
     const ALIVE: usize = 3;
-    const ROUNDS: usize = 500;
+    const ROUNDS: usize = 500 / SLOWNESS;
+    /// How many microseconds there are between two kills at most.
+    const LONGEST: u64 = 2000 * SLOWNESS as u64;
     isolated!(|| {
         let fd = worn_ring(0);
         let mut consumer = consumer(&fd);
@@ -459,7 +461,7 @@ fn producers_killed_at_random_lose_only_what_they_had_not_committed() {
             arrived[id] += 1;
         };
         for round in 0..ROUNDS {
-            let (since, life) = (Instant::now(), Duration::from_micros(random.below(2000)));
+            let (since, life) = (Instant::now(), Duration::from_micros(random.below(LONGEST)));
             // Some are killed while they sleep because there is no room.
             let reads_until = life.mul_f32(random.below(4) as f32 / 3.0);
             while since.elapsed() < life {

@@ -176,17 +176,20 @@ type Bound = (&'static str, u64, &'static str);
 /// Which of the two limits it was that have the same error: a full descriptor table would refuse
 /// another file too.
 fn too_many_files_or_bytes() -> Option<Bound> {
-    Some(if fs::File::open("/").is_ok() {
-        (
-            "bytes in all message queues of the user",
-            getrlimit(Resource::Msgqueue).current?,
-            "RLIMIT_MSGQUEUE",
-        )
-    } else {
+    // A file that may not be opened is refused after there was a descriptor for it.
+    let is_full = fs::File::open("/")
+        .is_err_and(|error| error.raw_os_error() == Some(Errno::MFILE.raw_os_error()));
+    Some(if is_full {
         (
             "descriptors in the process",
             getrlimit(Resource::Nofile).current?,
             "RLIMIT_NOFILE",
+        )
+    } else {
+        (
+            "bytes in all message queues of the user",
+            getrlimit(Resource::Msgqueue).current?,
+            "RLIMIT_MSGQUEUE",
         )
     })
 }

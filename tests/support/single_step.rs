@@ -1,0 +1,259 @@
+//! One instruction of a traced child, which has the code of this process: it was forked, and nothing more.
+//!
+//! ptrace(2) does it, with two exceptions. Where an atomic operation is a loop of a load and a store that
+//! fails if anything came between (aarch64 without LSE, arm, riscv64), a stop comes between, so that loop
+//! would never end: it counts as one instruction, and the child runs through it. And riscv64 has no single
+//! steps at all: the child runs to whatever may come next. It runs to breakpoints.
+
+use crate::support::Peer;
+
+/// Waits until the child stops; by which signal it does.
+pub fn expect_stop(child: &Peer) -> libc::c_int {
+    let mut status = 0;
+    // SAFETY: `status` is writable.
+    let pid = unsafe { libc::waitpid(child.pid(), &raw mut status, 0) };
+    assert_eq!(pid, child.pid());
+    assert!(libc::WIFSTOPPED(status), "the child ended: {status:#x}");
+    libc::WSTOPSIG(status)
+}
+
+fn resume(child: &Peer, request: libc::c_uint) -> libc::c_int {
+    // SAFETY: The call takes no pointers but null.
+    let done = unsafe { libc::ptrace(request as _, child.pid(), 0, 0) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    expect_stop(child)
+}
+
+/// Lets a stopped child make one step, after which it stops by this signal.
+pub fn step(child: &Peer) -> libc::c_int {
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm", target_arch = "riscv64"))]
+    if breakpoints::step(child) {
+        return libc::SIGTRAP;
+    }
+    resume(child, libc::PTRACE_SINGLESTEP as _)
+}
+
+#[cfg(any(target_arch = "aarch64", target_arch = "arm", target_arch = "riscv64"))]
+mod breakpoints {
+    use super::{Peer, resume};
+
+    /// What an instruction is, as far as it matters here.
+    enum Instruction {
+        LoadExclusive,
+        /// It says in this register whether it has failed.
+        StoreExclusive(usize),
+        /// It goes there, or on.
+        Branch(usize),
+        #[cfg_attr(
+            not(target_arch = "riscv64"),
+            allow(dead_code, reason = "single steps")
+        )]
+        Jump(usize),
+        Other,
+    }
+    use Instruction::{Branch, Jump, LoadExclusive, Other, StoreExclusive};
+
+    /// The general registers in the kernel's order.
+    type Registers = [usize; 34];
+
+    /// Which of them is the program counter.
+    const PC: usize = match () {
+        () if cfg!(target_arch = "aarch64") => 32,
+        () if cfg!(target_arch = "arm") => 15,
+        () => 0,
+    };
+
+    /// Makes the step, unless the kernel can.
+    pub(super) fn step(child: &Peer) -> bool {
+        let registers = registers(child);
+        let pc = registers[PC];
+        let (instruction, next) = decode(pc, &registers);
+        match instruction {
+            LoadExclusive => {
+                if let Some((store, failed, mut ends)) = exclusive(next, &registers) {
+                    ends.push(store);
+                    loop {
+                        run_to(child, &ends);
+                        let mut registers = self::registers(child);
+                        if registers[PC] != store || registers[failed] == 0 {
+                            return true;
+                        }
+                        // As often as it takes, so that the number of steps is always the same.
+                        registers[PC] = pc;
+                        set_registers(child, &mut registers);
+                    }
+                }
+            }
+            _ if cfg!(not(target_arch = "riscv64")) => return false,
+            _ => {}
+        }
+        match instruction {
+            Jump(to) => run_to(child, &[to]),
+            Branch(to) if to != next => run_to(child, &[next, to]),
+            _ => run_to(child, &[next]),
+        }
+        true
+    }
+
+    /// What follows a load behind which is `at`: the end of its store, which register says that it has
+    /// failed, and where branches lead to.
+    fn exclusive(mut at: usize, registers: &Registers) -> Option<(usize, usize, Vec<usize>)> {
+        let mut ends = Vec::new();
+        for _ in 0..16 {
+            let (instruction, next) = decode(at, registers);
+            match instruction {
+                StoreExclusive(failed) => return Some((next, failed, ends)),
+                Branch(to) => ends.push(to),
+                LoadExclusive | Jump(_) => return None,
+                Other => {}
+            }
+            at = next;
+        }
+        None
+    }
+
+    /// Continues the child until it is at one of these.
+    fn run_to(child: &Peer, ends: &[usize]) {
+        let poke = |end: usize, is_set: bool| {
+            let at = end & !(size_of::<usize>() - 1);
+            // SAFETY: The child's code is this process's.
+            let mut word = unsafe { *(at as *const [u8; size_of::<usize>()]) };
+            let here = at..at + word.len();
+            for end in ends.iter().filter(|end| is_set && here.contains(end)) {
+                let start = end - at;
+                word[start..start + BREAKPOINT.len()].copy_from_slice(&BREAKPOINT);
+            }
+            let word = usize::from_ne_bytes(word);
+            // SAFETY: The call writes to the child's memory only.
+            let done = unsafe { libc::ptrace(libc::PTRACE_POKETEXT, child.pid(), at, word) };
+            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        };
+        ends.iter().for_each(|end| poke(*end, true));
+        resume(child, libc::PTRACE_CONT as _);
+        ends.iter().for_each(|end| poke(*end, false));
+        let pc = registers(child)[PC];
+        assert!(ends.contains(&pc), "{pc:#x}, not {ends:#x?}");
+    }
+
+    fn registers(child: &Peer) -> Registers {
+        let mut registers = [0; 34];
+        transfer(child, libc::PTRACE_GETREGSET as _, &mut registers);
+        registers
+    }
+
+    fn set_registers(child: &Peer, registers: &mut Registers) {
+        transfer(child, libc::PTRACE_SETREGSET as _, registers);
+    }
+
+    fn transfer(child: &Peer, request: libc::c_uint, registers: &mut Registers) {
+        let len = match () {
+            () if cfg!(target_arch = "aarch64") => 34,
+            () if cfg!(target_arch = "arm") => 18,
+            () => 32,
+        };
+        let mut all = libc::iovec {
+            iov_base: registers.as_mut_ptr().cast(),
+            iov_len: len * size_of::<usize>(),
+        };
+        // SAFETY: The call reads or writes the registers.
+        let done =
+            unsafe { libc::ptrace(request as _, child.pid(), libc::NT_PRSTATUS, &raw mut all) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// So many bits of the instruction from `low` on, with the uppermost as a sign.
+    fn signed(instruction: u32, low: u32, bits: u32) -> usize {
+        ((instruction << (32 - bits - low)) as i32 >> (32 - bits)) as usize
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    const BREAKPOINT: [u8; 4] = 0xd420_0000_u32.to_ne_bytes(); // brk #0
+    #[cfg(target_arch = "arm")]
+    const BREAKPOINT: [u8; 4] = 0xe7f0_01f0_u32.to_ne_bytes(); // udf, which the kernel takes for one
+    #[cfg(target_arch = "riscv64")]
+    const BREAKPOINT: [u8; 2] = 0x9002_u16.to_ne_bytes(); // c.ebreak
+
+    /// The instruction there, and where the next one is.
+    #[cfg(target_arch = "aarch64")]
+    fn decode(at: usize, _: &Registers) -> (Instruction, usize) {
+        // SAFETY: The child's code is this process's.
+        let code = unsafe { *(at as *const u32) };
+        let to = |low, bits| Branch(at.wrapping_add(signed(code, low, bits) << 2));
+        let instruction = if code & 0x3fc0_0000 == 0x0840_0000 {
+            LoadExclusive
+        } else if code & 0x3fc0_0000 == 0x0800_0000 {
+            StoreExclusive((code >> 16 & 31) as usize)
+        } else if code & 0xff00_0010 == 0x5400_0000 || code & 0x7e00_0000 == 0x3400_0000 {
+            to(5, 19) // b.cond, cbz, cbnz
+        } else if code & 0x7e00_0000 == 0x3600_0000 {
+            to(5, 14) // tbz, tbnz
+        } else {
+            Other
+        };
+        (instruction, at + 4)
+    }
+
+    #[cfg(target_arch = "arm")]
+    fn decode(at: usize, registers: &Registers) -> (Instruction, usize) {
+        // Thumb, which is the C library's. Its loops are not known here: who is stepped through one stays in it.
+        if registers[16] & 0x20 != 0 {
+            return (Other, at);
+        }
+        // SAFETY: The child's code is this process's.
+        let code = unsafe { *(at as *const u32) };
+        let instruction = if code & 0x0f90_0fff == 0x0190_0f9f {
+            LoadExclusive
+        } else if code & 0x0f90_0ff0 == 0x0180_0f90 {
+            StoreExclusive((code >> 12 & 15) as usize)
+        } else if code & 0x0f00_0000 == 0x0a00_0000 {
+            Branch(at.wrapping_add(8).wrapping_add(signed(code, 0, 24) << 2))
+        } else {
+            Other
+        };
+        (instruction, at + 4)
+    }
+
+    #[cfg(target_arch = "riscv64")]
+    fn decode(at: usize, registers: &Registers) -> (Instruction, usize) {
+        // SAFETY: The child's code is this process's.
+        let code = unsafe { (at as *const u32).read_unaligned() };
+        // Bits from `from` on, so many, put to `to`.
+        let field = |from: u32, bits: u32, to: u32| (code >> from & ((1 << bits) - 1)) << to;
+        let to = |offset: u32, bits: u32| at.wrapping_add(signed(offset, 0, bits));
+        let register = |number: u32| match number {
+            0 => 0,
+            number => registers[number as usize],
+        };
+        if code & 3 != 3 {
+            let instruction = match (code & 3, code >> 13 & 7, code >> 2 & 31, code >> 7 & 31) {
+                (1, 5, ..) => {
+                    let near = field(3, 3, 1) | field(11, 1, 4) | field(2, 1, 5) | field(7, 1, 6);
+                    let far = field(6, 1, 7) | field(9, 2, 8) | field(8, 1, 10) | field(12, 1, 11);
+                    Jump(to(near | far, 12))
+                }
+                (1, 6 | 7, ..) => {
+                    let near = field(3, 2, 1) | field(10, 2, 3) | field(2, 1, 5);
+                    Branch(to(near | field(5, 2, 6) | field(12, 1, 8), 9))
+                }
+                (2, 4, 0, number) if number != 0 => Jump(register(number) & !1),
+                _ => Other,
+            };
+            return (instruction, at + 2);
+        }
+        let instruction = match (code & 0x7f, code >> 27) {
+            (0x2f, 2) => LoadExclusive,
+            (0x2f, 3) => StoreExclusive(field(7, 5, 0) as usize),
+            (0x63, _) => {
+                let near = field(8, 4, 1) | field(25, 6, 5);
+                Branch(to(near | field(7, 1, 11) | field(31, 1, 12), 13))
+            }
+            (0x6f, _) => {
+                let near = field(21, 10, 1) | field(20, 1, 11);
+                Jump(to(near | field(12, 8, 12) | field(31, 1, 20), 21))
+            }
+            (0x67, _) => Jump(register(field(15, 5, 0)).wrapping_add(signed(code, 20, 12)) & !1),
+            _ => Other,
+        };
+        (instruction, at + 4)
+    }
+}
