@@ -166,8 +166,8 @@ fn set_clock_forward(nanoseconds: i64) -> std::io::Result<()> {
     // SAFETY: Zero is a value of the structure.
     let mut change: libc::timex = unsafe { std::mem::zeroed() };
     change.modes = libc::ADJ_SETOFFSET | libc::ADJ_NANO;
-    change.time.tv_sec = nanoseconds.div_euclid(1_000_000_000);
-    change.time.tv_usec = nanoseconds.rem_euclid(1_000_000_000);
+    change.time.tv_sec = nanoseconds.div_euclid(1_000_000_000) as libc::time_t;
+    change.time.tv_usec = nanoseconds.rem_euclid(1_000_000_000) as libc::suseconds_t;
     // SAFETY: The call reads and writes the structure.
     match unsafe { libc::clock_adjtime(libc::CLOCK_REALTIME, &raw mut change) } {
         -1 => Err(std::io::Error::last_os_error()),

@@ -14,7 +14,6 @@ use linipc_core::memfd;
 use linipc_core::pshared::mutex::{Kind, LockError, Mutex, Split, SplitMutex};
 use linipc_core::pshared::{AttachError, Error};
 use linipc_core::robust::{self, Head, Thread};
-use locks::step::Stage;
 use locks::{
     failed, healthy, holder, inconsistent, killed_at_every_step, killed_at_random, memories,
     memory, patiently, sleeper, soon, this_thread as me, word,
@@ -749,7 +748,7 @@ fn killed_before_the_wake_the_kernel_wakes() {
         // SAFETY: Only the processes of the test have the memory.
         let mutex = unsafe { Mutex::init_pthread(memory.bytes(), Kind::Normal) }.unwrap();
         let word = memory.bytes().atomic_u32(0).unwrap();
-        let stage = Stage::new();
+        let stage = locks::step::Stage::new();
         let victim = peer(|| {
             let guard = mutex.lock(me()).unwrap();
             stage.begin();
