@@ -174,7 +174,14 @@ fn punch(random: &mut Random, memory: &Guarded) {
     let at = random.below(memory.pages) * PAGE;
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: The call takes no pointers.
-    let done = unsafe { libc::fallocate(memory.fd.as_raw_fd(), mode, at as i64, PAGE as i64) };
+    let done = unsafe {
+        libc::fallocate(
+            memory.fd.as_raw_fd(),
+            mode,
+            at as libc::off_t,
+            PAGE as libc::off_t,
+        )
+    };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
