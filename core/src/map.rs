@@ -123,9 +123,10 @@ impl Region {
             .union(MapFlags::FIXED_NOREPLACE)
             .union(MapFlags::from_bits_retain(MAP_ANONYMOUS));
         let fs = fstatfs(&fd)?;
-        let pages = match u32::try_from(fs.f_type) {
+        // A word of 32 bits is negative with this number.
+        let pages = match fs.f_type as u32 {
             // The kernel would round the length up by itself.
-            Ok(HUGETLBFS_MAGIC) => fs.f_bsize as usize,
+            HUGETLBFS_MAGIC => fs.f_bsize as usize,
             _ => 1,
         };
         // The 32-bit calls count the offset in pages, and rustix drops the rest.

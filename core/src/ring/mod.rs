@@ -417,7 +417,7 @@ pub fn map(fd: impl AsFd) -> Result<Region, AttachError> {
     };
     // Of huge pages a hole may find no page to be filled with again, whatever the seals say.
     let fs = rustix::fs::fstatfs(&fd)?;
-    let is_tmpfs = u32::try_from(fs.f_type) == Ok(TMPFS_MAGIC);
+    let is_tmpfs = fs.f_type as u32 == TMPFS_MAGIC;
     if !seals.contains(SealFlags::SHRINK) || !is_tmpfs {
         return Err(AttachError::Unsealed);
     }

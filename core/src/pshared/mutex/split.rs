@@ -91,7 +91,7 @@ impl Split {
     pub fn map(file: impl AsFd, len: usize) -> Result<Self, Errno> {
         let page = rustix::param::page_size();
         // Of huge pages the kernel would map more than was asked for, over what is behind it.
-        let is_huge = u32::try_from(fstatfs(&file)?.f_type) == Ok(HUGETLBFS_MAGIC);
+        let is_huge = fstatfs(&file)?.f_type as u32 == HUGETLBFS_MAGIC;
         if len == 0 || len.checked_rem(page) != Some(0) || is_huge {
             return Err(Errno::INVAL);
         }
