@@ -14,7 +14,9 @@ use linipc::event::eventfd::EventFd;
 use linipc::memfd::{Memfd, MemfdOptions, SealFlags};
 use linipc::posix::shm::{OpenOptions, SharedMemory};
 use linipc::ring::spsc::{self, Consumer, Producer};
-use linipc::ring::{AttachError, Counters, Error, Peers, Trusted, Wait, io_error, map};
+use linipc::ring::{
+    AttachError, Counters, Error, MAX_CAPACITY, Peers, Trusted, Wait, io_error, map,
+};
 use linipc::socket::cmsg::CmsgExt;
 use linipc::{Deadline, Errno};
 use support::{PATIENCE, eventually, interrupt, peer, until_asleep};
@@ -202,7 +204,7 @@ fn what_is_not_the_ring_is_refused() {
             (63, 64),
             (100, 128),
             (5000, 4096),
-            (u64::MAX, 1 << 31),
+            (u64::MAX, MAX_CAPACITY),
         ] {
             let refused = attach_error(spsc::create(asked));
             assert_eq!(

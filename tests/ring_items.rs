@@ -10,7 +10,9 @@ use std::time::Duration;
 use linipc::event::eventfd::EventFd;
 use linipc_core::map::{Access, Region};
 use linipc_core::ring::items::{self, Consumer, Producer};
-use linipc_core::ring::{self, AttachError, Error, Kind, Memory, Peers, Trusted, Wait};
+use linipc_core::ring::{
+    self, AttachError, Error, Kind, MAX_CAPACITY, Memory, Peers, Trusted, Wait,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::{PATIENCE, Peer, SLOWNESS, eventually, peer, until_asleep};
 
@@ -537,9 +539,9 @@ fn a_capacity_that_cannot_be_is_told_the_nearest() {
         (3, 4),
         (5, 4),
         (1000, 1024),
-        ((1 << 28) + 1, 1 << 28),
-        (1 << 29, 1 << 28),
-        (u64::MAX, 1 << 28),
+        (MAX_CAPACITY / 8 + 1, MAX_CAPACITY / 8),
+        (MAX_CAPACITY / 4, MAX_CAPACITY / 8),
+        (u64::MAX, MAX_CAPACITY / 8),
     ] {
         let error = AttachError::Capacity { nearest };
         assert_eq!(items::len::<u64>(capacity), Err(error), "{capacity}");
@@ -548,9 +550,9 @@ fn a_capacity_that_cannot_be_is_told_the_nearest() {
         assert!(error.to_string().contains(&nearest.to_string()));
         items::len::<u64>(nearest).unwrap();
     }
-    let nearest = 1 << 30;
+    let nearest = MAX_CAPACITY / 2;
     assert_eq!(
-        items::len::<[u8; 2]>(1 << 31),
+        items::len::<[u8; 2]>(MAX_CAPACITY),
         Err(AttachError::Capacity { nearest })
     );
 }

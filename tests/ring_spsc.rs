@@ -15,7 +15,9 @@ use linipc_core::map::{Access, Region};
 use linipc_core::memfd::{self, SealFlags};
 use linipc_core::posix;
 use linipc_core::ring::spsc::{Consumer, Producer};
-use linipc_core::ring::{self, AttachError, Error, Kind, Memory, Peers, Trusted, Wait};
+use linipc_core::ring::{
+    self, AttachError, Error, Kind, MAX_CAPACITY, Memory, Peers, Trusted, Wait,
+};
 use linipc_core::sysv;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, kill_process};
@@ -931,8 +933,8 @@ fn a_capacity_that_cannot_be_is_told_the_nearest() {
         (96, 128),
         (100, 128),
         (1000, 1024),
-        ((1 << 31) + 1, 1 << 31),
-        (u64::MAX, 1 << 31),
+        (MAX_CAPACITY + 1, MAX_CAPACITY),
+        (u64::MAX, MAX_CAPACITY),
     ] {
         let error = AttachError::Capacity { nearest };
         assert_eq!(ring::len(capacity), Err(error), "{capacity}");

@@ -733,7 +733,8 @@ fn options_are_bytes_too() {
     let (socket, _) = unix::pair(SocketType::STREAM).unwrap();
     // SAFETY: An option without addresses, as all here.
     let set = |value: &[u8]| unsafe { setsockopt(&socket, SOL_SOCKET, SO_RCVTIMEO, value) };
-    let time = [3_u64, 500_000].map(u64::to_ne_bytes);
+    // `struct __kernel_old_timeval`.
+    let time = [3, 500_000].map(libc::c_long::to_ne_bytes);
     set(time.as_flattened()).unwrap();
     let typed = sockopt::socket_timeout(&socket, sockopt::Timeout::Recv).unwrap();
     assert_eq!(typed, Some(Duration::from_millis(3500)));
@@ -742,7 +743,7 @@ fn options_are_bytes_too() {
     let len = unsafe { getsockopt(&socket, SOL_SOCKET, SO_RCVTIMEO, &mut room) }.unwrap();
     assert_eq!(
         (&room[..len], &room[len..]),
-        (time.as_flattened(), &[7; 8][..])
+        (time.as_flattened(), &[7; 24][len..])
     );
     assert_eq!(set(&[0; 3]), Err(Errno::INVAL));
     // SAFETY: As above.

@@ -109,7 +109,7 @@ fn size_for<T: Plain>(capacity: u64) -> Result<u64, AttachError> {
 ///
 /// # Errors
 ///
-/// [`AttachError::Capacity`]: it is not a power of two, or more than 2 GiB.
+/// [`AttachError::Capacity`]: it is not a power of two, or more than [`MAX_CAPACITY`] bytes.
 pub fn len<T: Plain>(capacity: u64) -> Result<usize, AttachError> {
     super::len(size_for::<T>(capacity)?)
 }

@@ -87,7 +87,7 @@
 //!
 //! # Limits
 //!
-//! Positions are 64 bits. A capacity is a power of two from 64 bytes to 2 GiB.
+//! Positions are 64 bits. A capacity is a power of two from 64 bytes to 2 GiB (on 32 bit 1 GiB).
 
 use core::error;
 use core::ffi::CStr;
@@ -127,8 +127,8 @@ pub const MAX_ENDS: usize = ENDS;
 
 /// The smallest capacity.
 pub const MIN_CAPACITY: u64 = 64;
-/// The largest capacity.
-pub const MAX_CAPACITY: u64 = 1 << 31;
+/// The largest capacity: 2 GiB, or 1 GiB on 32 bit, where no more could be mapped.
+pub const MAX_CAPACITY: u64 = 1 << if size_of::<usize>() == 4 { 30 } else { 31 };
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"linipc=r");
 const VERSION: u32 = 1;
@@ -300,11 +300,7 @@ pub const fn len(capacity: u64) -> Result<usize, AttachError> {
             nearest: nearest_power_of_two(capacity, MIN_CAPACITY, MAX_CAPACITY),
         });
     }
-    let len = DATA as u64 + capacity + capacity / 2 + SLACK;
-    if len > isize::MAX as u64 {
-        return Err(AttachError::Capacity { nearest: 1 << 30 });
-    }
-    Ok(len as usize)
+    Ok((DATA as u64 + capacity + capacity / 2 + SLACK) as usize)
 }
 
 /// The nearest to a number, from `min` to `max`, which are some.
