@@ -77,6 +77,11 @@ fn a_reader_sleeps_until_a_signal_comes() {
     }));
 }
 
+/// The number in `union sigval`, of which this is the pointer.
+fn int_of(pointer: usize) -> i32 {
+    i32::from_ne_bytes(*pointer.to_ne_bytes().first_chunk().unwrap())
+}
+
 #[test]
 fn real_time_signals_queue_with_their_values_and_others_merge() {
     isolated!(|| alone(|| {
@@ -99,11 +104,12 @@ fn real_time_signals_queue_with_their_values_and_others_merge() {
             [Some(Signal::USR1), Some(queued)]
         );
         assert_eq!(infos[1].code(), libc::SI_QUEUE);
-        assert_eq!((infos[1].value(), infos[1].pointer()), (7, 7));
+        assert_eq!((infos[1].value(), infos[1].pointer()), (int_of(7), 7));
         let mut infos = [Info::default(); 8];
         assert_eq!(signalfd::read(&signals, &mut infos), Ok(2));
         assert_eq!(infos[0].pointer(), usize::MAX as u64 - 1);
-        assert_eq!((infos[0].value(), infos[1].value()), (-2, 9));
+        let values = [usize::MAX - 1, 9].map(int_of);
+        assert_eq!([infos[0].value(), infos[1].value()], values);
     }));
 }
 
