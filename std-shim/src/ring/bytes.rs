@@ -30,7 +30,7 @@ pub use linipc_core::ring::bytes::{Claim, Peek};
 ///
 /// # Errors
 ///
-/// - `InvalidInput` with [`AttachError::Capacity`]: not a power of two up to 2 GiB.
+/// - `InvalidInput` with [`AttachError::Capacity`]: not a power of two up to 2 GiB (on 32 bit 1 GiB).
 /// - `NOSPC`, `MFILE`: no memory, or no descriptor.
 pub fn create(capacity: u64) -> io::Result<Memfd> {
     let memory = core::bytes::create_memfd(c"linipc-ring", capacity);

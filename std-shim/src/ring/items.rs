@@ -29,7 +29,7 @@ pub use linipc_core::ring::items::{Claim, Peek};
 ///
 /// # Errors
 ///
-/// - `InvalidInput` with [`AttachError::Capacity`]: not a power of two, or more than 2 GiB.
+/// - `InvalidInput` with [`AttachError::Capacity`]: not a power of two, or more than 2 GiB (on 32 bit 1 GiB).
 /// - `NOSPC`, `MFILE`: no memory, or no descriptor.
 pub fn create<T: Plain>(capacity: u64) -> io::Result<Memfd> {
     let memory = core::items::create_memfd::<T>(c"linipc-ring", capacity);

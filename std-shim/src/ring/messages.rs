@@ -7,7 +7,7 @@ macro_rules! create {
         ///
         /// # Errors
         ///
-        /// - `InvalidInput` with [`AttachError::Capacity`]: not a power of two from 64 bytes to 2 GiB.
+        /// - `InvalidInput` with [`AttachError::Capacity`]: not a power of two from 64 bytes to 2 GiB (on 32 bit 1 GiB).
         /// - `NOSPC`, `MFILE`: no memory, or no descriptor.
         pub fn create(capacity: u64) -> io::Result<Memfd> {
             let memory = core::create_memfd(c"linipc-ring", core::Kind::$kind, capacity);
