@@ -122,13 +122,8 @@ impl Region {
         const REFUSED: MapFlags = MapFlags::FIXED
             .union(MapFlags::FIXED_NOREPLACE)
             .union(MapFlags::from_bits_retain(MAP_ANONYMOUS));
-        let fs = fstatfs(&fd)?;
-        // A word of 32 bits is negative with this number.
-        let pages = match fs.f_type as u32 {
-            // The kernel would round the length up by itself.
-            HUGETLBFS_MAGIC => fs.f_bsize as usize,
-            _ => 1,
-        };
+        // Of huge pages the kernel would round the length up by itself.
+        let pages = huge_page_size(&fd)?.unwrap_or(1);
         // The 32-bit calls count the offset in pages, and rustix drops the rest.
         if flags.intersects(REFUSED) || len.checked_rem(pages) != Some(0) || offset % 4096 != 0 {
             return Err(Errno::INVAL);
@@ -388,6 +383,15 @@ impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.bytes().fmt(f)
     }
+}
+
+/// The size of its pages, if a file is of huge ones.
+#[inline]
+pub(crate) fn huge_page_size(fd: impl AsFd) -> Result<Option<usize>, Errno> {
+    let fs = fstatfs(fd)?;
+    // A word of 32 bits is negative with this number.
+    let is_huge = fs.f_type as u32 == HUGETLBFS_MAGIC;
+    Ok(is_huge.then_some(fs.f_bsize as usize))
 }
 
 /// The most that a pointer offset can reach.

@@ -3,9 +3,7 @@
 use core::mem;
 use core::ptr;
 
-use linux_raw_sys::general::HUGETLBFS_MAGIC;
 use rustix::fd::AsFd;
-use rustix::fs::fstatfs;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 use static_assertions::const_assert_eq;
@@ -16,7 +14,7 @@ use super::{
     WAITERS,
 };
 use crate::futex::Deadline;
-use crate::map::Access;
+use crate::map::{Access, huge_page_size};
 use crate::shared::SharedBytes;
 use crate::sync::{
     Ordering, Thread, Word, has_passed, is_thread, left, lock_pi, nap, sleep, try_lock_pi,
@@ -91,7 +89,7 @@ impl Split {
     pub fn map(file: impl AsFd, len: usize) -> Result<Self, Errno> {
         let page = rustix::param::page_size();
         // Of huge pages the kernel would map more than was asked for, over what is behind it.
-        let is_huge = fstatfs(&file)?.f_type as u32 == HUGETLBFS_MAGIC;
+        let is_huge = huge_page_size(&file)?.is_some();
         if len == 0 || len.checked_rem(page) != Some(0) || is_huge {
             return Err(Errno::INVAL);
         }
