@@ -146,11 +146,6 @@ fn all_who_wait_learn_that_one_died_and_go_on_with_a_successor() {
 
 #[test]
 fn one_death_breaks_one_generation() {
-    if cfg!(target_arch = "arm") {
-        return support::skip(
-            "it steps through Thumb code of the C library, and stays in a loop there",
-        );
-    }
     isolated!(|| {
         let memory = memory();
         let barrier = make(&memory, 2);

@@ -4,6 +4,8 @@
 mod locks;
 mod support;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -578,6 +580,29 @@ fn split_maps_whole_pages() {
     let guard = other.attach().unwrap().lock(me()).unwrap();
     assert_eq!(failed(split.attach().unwrap().try_lock(me())), Error::Busy);
     drop(guard);
+}
+
+/// 64 bit shares 24 bytes at the end, 32 bit 20, which begin alike: neither takes the other's for its own.
+#[test]
+fn a_split_mutex_of_the_other_width_is_not_found() {
+    let file = || {
+        let file = File::from(memfd::create(c"split", memfd::Flags::empty()).unwrap());
+        file.set_len(4096).unwrap();
+        file
+    };
+    let made = file();
+    let split = Split::map(&made, 4096).unwrap();
+    let guard = split.init(Kind::Normal).lock(me()).unwrap();
+    let mut words = [0; 20];
+    made.read_exact_at(&mut words, 4096 - Split::SHARED as u64)
+        .unwrap();
+    drop(guard);
+    for at in [Split::SHARED, 44 - Split::SHARED] {
+        let file = file();
+        file.write_all_at(&words, 4096 - at as u64).unwrap();
+        let is_found = Split::map(&file, 4096).unwrap().attach().is_ok();
+        assert_eq!(is_found, at == Split::SHARED);
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::time::Instant;
 use linipc_core::map::{Access, Region};
 use linipc_core::ring::{self, items};
 use ring_model::{Broadcast, Draw, Event, Handles, Items, Model, Mpmc, Mpsc, Ring, Spsc, Value};
-use support::{PATIENCE, peer};
+use support::{PATIENCE, SLOWNESS, peer};
 
 /// Numbers without a pattern (xorshift64*).
 #[derive(Clone)]
@@ -145,6 +145,7 @@ impl Desk {
 
 /// Has two processes do `events` things and more with a ring, and judges what they said.
 fn compare<R: Ring>(fd: &OwnedFd, capacity: u64, events: u64) {
+    let events = events / SLOWNESS as u64;
     let mut random = Random(seed());
     let memory = ring::map(fd).unwrap();
     let desk = Desk::new();

@@ -492,7 +492,7 @@ fn whoever_is_killed_at_random_no_message_is_lost_that_was_committed() {
             }
             // It is never for ever that nobody gets on.
             let before = total();
-            eventually("somebody gets on", || total() > before);
+            eventually("somebody gets on", || total() >= before + 10);
         }
         stop.set(0, 1);
         drop(holding);
@@ -515,7 +515,6 @@ fn whoever_is_killed_at_random_no_message_is_lost_that_was_committed() {
         }
         println!("{all} messages, {again} came again after {killed} deaths");
         assert!(again <= 3 * killed, "as many as they had");
-        assert!(all > 10 * ROUNDS as u64, "hardly anything was pushed");
         let mut producer = producer(&fd);
         assert_eq!(producer.free(), Ok(256 - 8), "all room is there again");
     });

@@ -477,8 +477,10 @@ fn producers_killed_at_random_lose_only_what_they_had_not_committed() {
             let (_, victim) = alive.swap_remove(random.below(ALIVE as u64) as usize);
             victim.kill();
             // It is never for ever that nothing comes.
-            let len = consumer.pop(&mut buf, patiently(Wait::SPIN_THEN_SLEEP));
-            take(&buf[..len.unwrap()]);
+            for _ in 0..10 {
+                let len = consumer.pop(&mut buf, patiently(Wait::SPIN_THEN_SLEEP));
+                take(&buf[..len.unwrap()]);
+            }
             alive.push(start(ALIVE + round));
         }
         stop.set(0, 1);
@@ -499,7 +501,6 @@ fn producers_killed_at_random_lose_only_what_they_had_not_committed() {
             assert!(range.contains(&arrived), "{arrived} of {range:?}, {id}");
         }
         let total: u64 = arrived.iter().sum();
-        assert!(total > 10 * ROUNDS as u64, "hardly anything was pushed");
         println!("{total} messages, {} lost", consumer.counters().lost);
         let mut producer = producer(&fd);
         assert_eq!(producer.free(), Ok(256 - 8), "all room is there again");

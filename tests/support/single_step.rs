@@ -114,6 +114,7 @@ mod breakpoints {
 
     /// Continues the child until it is at one of these.
     fn run_to(child: &Peer, ends: &[usize]) {
+        let breakpoint = breakpoint(&registers(child));
         let poke = |end: usize, is_set: bool| {
             let at = end & !(size_of::<usize>() - 1);
             // SAFETY: The child's code is this process's.
@@ -121,7 +122,7 @@ mod breakpoints {
             let here = at..at + word.len();
             for end in ends.iter().filter(|end| is_set && here.contains(end)) {
                 let start = end - at;
-                word[start..start + BREAKPOINT.len()].copy_from_slice(&BREAKPOINT);
+                word[start..start + breakpoint.len()].copy_from_slice(breakpoint);
             }
             let word = usize::from_ne_bytes(word);
             // SAFETY: The call writes to the child's memory only.
@@ -167,11 +168,24 @@ mod breakpoints {
     }
 
     #[cfg(target_arch = "aarch64")]
-    const BREAKPOINT: [u8; 4] = 0xd420_0000_u32.to_ne_bytes(); // brk #0
+    fn breakpoint(_: &Registers) -> &'static [u8] {
+        &[0x00, 0x00, 0x20, 0xd4] // brk #0
+    }
+
+    /// Instructions that are not defined, which the kernel takes for breakpoints.
     #[cfg(target_arch = "arm")]
-    const BREAKPOINT: [u8; 4] = 0xe7f0_01f0_u32.to_ne_bytes(); // udf, which the kernel takes for one
+    fn breakpoint(registers: &Registers) -> &'static [u8] {
+        if is_thumb(registers) {
+            &[0x01, 0xde]
+        } else {
+            &[0xf0, 0x01, 0xf0, 0xe7]
+        }
+    }
+
     #[cfg(target_arch = "riscv64")]
-    const BREAKPOINT: [u8; 2] = 0x9002_u16.to_ne_bytes(); // c.ebreak
+    fn breakpoint(_: &Registers) -> &'static [u8] {
+        &[0x02, 0x90] // c.ebreak
+    }
 
     /// The instruction there, and where the next one is.
     #[cfg(target_arch = "aarch64")]
@@ -195,9 +209,8 @@ mod breakpoints {
 
     #[cfg(target_arch = "arm")]
     fn decode(at: usize, registers: &Registers) -> (Instruction, usize) {
-        // Thumb, which is the C library's. Its loops are not known here: who is stepped through one stays in it.
-        if registers[16] & 0x20 != 0 {
-            return (Other, at);
+        if is_thumb(registers) {
+            return decode_thumb(at);
         }
         // SAFETY: The child's code is this process's.
         let code = unsafe { *(at as *const u32) };
@@ -209,6 +222,45 @@ mod breakpoints {
             Branch(at.wrapping_add(8).wrapping_add(signed(code, 0, 24) << 2))
         } else {
             Other
+        };
+        (instruction, at + 4)
+    }
+
+    /// The C library's code is.
+    #[cfg(target_arch = "arm")]
+    fn is_thumb(registers: &Registers) -> bool {
+        registers[16] & 0x20 != 0
+    }
+
+    #[cfg(target_arch = "arm")]
+    fn decode_thumb(at: usize) -> (Instruction, usize) {
+        // SAFETY: The child's code is this process's.
+        let first = unsafe { *(at as *const u16) };
+        let branch = |offset: usize| Branch(at.wrapping_add(4).wrapping_add(offset));
+        if first < 0xe800 {
+            let code = u32::from(first);
+            let instruction = if first & 0xf000 == 0xd000 && first < 0xde00 {
+                branch(signed(code, 0, 8) << 1) // b<cond>
+            } else if first & 0xf800 == 0xe000 {
+                branch(signed(code, 0, 11) << 1) // b
+            } else if first & 0xf500 == 0xb100 {
+                branch(usize::from(first >> 3 & 0x40 | first >> 2 & 0x3e)) // cbz, cbnz
+            } else {
+                Other
+            };
+            return (instruction, at + 2);
+        }
+        // SAFETY: As above, for an instruction of two halfwords.
+        let second = unsafe { *((at + 2) as *const u16) };
+        let register = |from: u16| usize::from(second >> from & 15);
+        let instruction = match (first >> 4, second >> 4 & 0xff) {
+            (0xe85, _) if second & 0xf00 == 0xf00 => LoadExclusive,
+            (0xe84, _) => StoreExclusive(register(8)),
+            (0xe8d, 0xf4 | 0xf5) => LoadExclusive, // of a byte, of a halfword
+            (0xe8c, 0xf4 | 0xf5) => StoreExclusive(register(0)),
+            (0xe8d, kind) if kind & 0xf == 7 => LoadExclusive, // of two words
+            (0xe8c, kind) if kind & 0xf == 7 => StoreExclusive(register(0)),
+            _ => Other,
         };
         (instruction, at + 4)
     }
