@@ -137,7 +137,7 @@ impl Stage {
             }
         }
         assert!(!changes.is_empty(), "the operation writes there");
-        let stride = (len * len).div_ceil(2 * STEPS);
+        let stride = len.saturating_mul(len).div_ceil(2 * STEPS);
         (0..=len)
             .filter(|step| step % stride == 0 || *step == len)
             .chain(changes.iter().flat_map(|step| [step - 1, *step]))
