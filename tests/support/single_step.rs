@@ -65,7 +65,7 @@ mod breakpoints {
 
     /// Makes the step, unless the kernel can.
     pub(super) fn step(child: &Peer) -> bool {
-        let registers = registers(child);
+        let mut registers = registers(child);
         let pc = registers[PC];
         let (instruction, next) = decode(pc, &registers);
         match instruction {
@@ -74,12 +74,12 @@ mod breakpoints {
                     ends.push(store);
                     loop {
                         run_to(child, &ends);
-                        let mut registers = self::registers(child);
-                        if registers[PC] != store || registers[failed] == 0 {
+                        let now = self::registers(child);
+                        if now[PC] != store || now[failed] == 0 {
                             return true;
                         }
-                        // As often as it takes, so that the number of steps is always the same.
-                        registers[PC] = pc;
+                        // As often as it takes, so that the number of steps is always the same; with the
+                        // registers as they were, some of which may have changed in between.
                         set_registers(child, &mut registers);
                     }
                 }

@@ -13,9 +13,9 @@
 //! let _peer = listener.accept()?;
 //!
 //! let mut sender = Sender::new(stream)?;
-//! sender.send(vec![7; 100_000])?;
+//! sender.send(vec![7; 10_000])?;
 //! let sent = sender.reclaim()?.expect("one buffer is on its way");
-//! assert_eq!((sent.bytes, sent.buffer.len()), (100_000, 100_000));
+//! assert_eq!((sent.bytes, sent.buffer.len()), (10_000, 10_000));
 //! assert!(sender.reclaim()?.is_none());
 //! # Ok::<(), std::io::Error>(())
 //! ```
