@@ -11,13 +11,14 @@ pub mod memory;
 pub mod number;
 pub mod report;
 
-/// Names the function that the program starts with: `fn(Args) -> u8`, its exit code.
+/// Names the function that the program starts with, if its standard descriptors are open: `fn(Args) -> u8`, its exit
+/// code.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
         #[unsafe(no_mangle)]
         fn linipc_static_main(args: $crate::Args) -> u8 {
-            $main(args)
+            $crate::report::checked(args, $main)
         }
     };
 }

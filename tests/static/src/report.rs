@@ -5,6 +5,7 @@ use linipc_core::io::{self, IoSlice};
 use linipc_core::socket::cmsg;
 use linipc_core::{Errno, pshared, ring};
 
+use crate::Args;
 use crate::number::decimal;
 
 /// As `sysexits.h`, and util-linux, have it: wrong arguments.
@@ -64,6 +65,19 @@ impl From<pshared::Error> for Failure {
     }
 }
 
+/// Runs `main`, if the standard descriptors are open: else what is opened first would take the place of one.
+pub fn checked(args: Args, main: fn(Args) -> u8) -> u8 {
+    for number in 0..3 {
+        // SAFETY: If nothing is open there, the call fails.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if io::fcntl_getfd(fd).is_err() {
+            complain(b"a standard descriptor is closed", b"", b"");
+            return FAILED;
+        }
+    }
+    main(args)
+}
+
 /// Says why it failed, if it did; gives the exit code.
 pub fn ended(name: &[u8], usage: &[u8], done: Result<(), Failure>) -> u8 {
     match done {
@@ -107,7 +121,7 @@ pub fn errno(error: cmsg::Error) -> Errno {
 
 /// A line on standard error, in one piece.
 pub fn complain(first: &[u8], second: &[u8], third: &[u8]) {
-    // SAFETY: If nothing is open there, the call fails, and there is nobody to tell.
+    // SAFETY: If nothing is open there, the call fails: `checked` says that to nobody.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
     // `map` would be a loop, and copies.
     let line = [
@@ -121,8 +135,7 @@ pub fn complain(first: &[u8], second: &[u8], third: &[u8]) {
 
 /// Standard input.
 pub fn stdin() -> BorrowedFd<'static> {
-    // SAFETY: The programs close nothing there. If nothing is open, reading fails, or is from the first descriptor that
-    // the program has opened: who cannot bear that looks at its number.
+    // SAFETY: It is open (`checked`), and the programs do not close it.
     unsafe { BorrowedFd::borrow_raw(0) }
 }
 

@@ -40,7 +40,7 @@ fn main(args: Args) -> u8 {
 
 fn run(args: Args) -> Result<(), Failure> {
     let name = args.get(2).ok_or(Failure::Usage)?;
-    let count = args.bytes(3).and_then(parse_as);
+    let count = args.bytes(3).and_then(parse_as).filter(|count| *count > 0);
     match (args.bytes(1), count, args.len()) {
         (Some(b"make"), None, 3) => make(name),
         (Some(b"add"), Some(count), 4) => add(name, count, false),
@@ -58,7 +58,7 @@ fn make(name: &CStr) -> Result<(), Failure> {
     shm::create(name, Mode::RUSR | Mode::WUSR, |object| {
         shm::resize(object, LEN as u64)?;
         let region = map(object)?;
-        // SAFETY: Only this user can write the object, with these programs.
+        // SAFETY: Whoever says the name trusts all who can write the object: only this user can.
         let made = unsafe { Mutex::init_pthread(region.bytes(), Kind::Normal) };
         made.map(drop).map_err(|_| Errno::INVAL)
     })?;
@@ -76,7 +76,7 @@ fn open(name: &CStr) -> Result<Region, Failure> {
 const NO_MUTEX: Failure = Failure::Because("there is no mutex in this memory");
 
 fn mutex(region: &Region) -> Result<&Mutex, Failure> {
-    // SAFETY: Only this user can write the object, with these programs.
+    // SAFETY: Whoever says the name trusts all who can write the object.
     unsafe { Mutex::attach(region.bytes()) }.map_err(|_: AttachError| NO_MUTEX)
 }
 
@@ -101,9 +101,11 @@ fn lock(mutex: &Mutex, thread: Thread) -> Result<Guard<'_>, Failure> {
     match mutex.lock(thread) {
         Ok(guard) => Ok(guard),
         Err(LockError::OwnerDied(guard)) => {
+            // The counter is one word, which is either written or not. Marked first: if nothing can be printed, the
+            // mutex is not lost with the guard.
+            let guard = guard.mark_consistent();
             print(b"the owner died\n")?;
-            // The counter is one word, which is either written or not.
-            Ok(guard.mark_consistent())
+            Ok(guard)
         }
         Err(LockError::Failed(error)) => Err(error.into()),
     }

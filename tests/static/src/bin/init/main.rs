@@ -34,7 +34,7 @@ use linipc_core::sysv::msg::{self, Message, Receive, Select, Send};
 use linipc_core::sysv::{Create, Key, sem, shm};
 use linipc_static::number::decimal;
 use linipc_static::report::{Failure, print};
-use linipc_static::{Args, entry, exit};
+use linipc_static::{Args, exit};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Signal, WaitOptions, WaitStatus, getpid, kill_process, waitpid};
 use rustix::system::{RebootCommand, reboot};
@@ -60,9 +60,9 @@ const CHECKS: [(&str, Check); 13] = [
     ("process-vm", process_vm),
 ];
 
-entry!(main);
-
-fn main(_: Args) -> u8 {
+// Not `entry`: the kernel may have opened nothing, and `prepare` does.
+#[unsafe(no_mangle)]
+fn linipc_static_main(_: Args) -> u8 {
     let is_init = getpid() == Pid::INIT;
     if is_init && let Err(error) = prepare() {
         say(&[
