@@ -9,6 +9,8 @@ use core::panic::PanicInfo;
 pub mod exec;
 pub mod memory;
 pub mod number;
+pub mod peer;
+pub mod queue;
 pub mod report;
 
 /// Names the function that the program starts with, if its standard descriptors are open: `fn(Args) -> u8`, its exit

@@ -8,25 +8,27 @@ pub fn parse(text: &[u8]) -> Option<i64> {
         digits => (1, digits),
     };
     let (base, digits) = match text {
-        [b'0', b'x', digits @ ..] => (16, digits),
+        [b'0', b'x' | b'X', digits @ ..] => (16, digits),
         digits => (10, digits),
     };
-    parse_base(digits, base).map(|number| sign * number)
+    let number = i64::try_from(parse_base(digits, base)?).ok()?;
+    Some(sign * number)
 }
 
-/// Digits of a base up to 16, below 2⁴⁸.
-pub fn parse_base(digits: &[u8], base: i64) -> Option<i64> {
+/// Digits of a base up to 16, of a number below 2⁶³ at least.
+pub fn parse_base(digits: &[u8], base: u64) -> Option<u64> {
     let mut number = 0;
     for digit in digits {
         let digit = match digit {
             b'0'..=b'9' => digit - b'0',
             b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
             _ => return None,
         };
-        if i64::from(digit) >= base || number >= 1 << 44 {
+        if u64::from(digit) >= base || number >= 1 << 60 {
             return None;
         }
-        number = number * base + i64::from(digit);
+        number = number * base + u64::from(digit);
     }
     (!digits.is_empty()).then_some(number)
 }
@@ -36,11 +38,11 @@ pub fn parse_as<T: TryFrom<i64>>(text: &[u8]) -> Option<T> {
     parse(text)?.try_into().ok()
 }
 
-/// The key of a System V object, as `ipcs` prints it or with a sign.
+/// The key of a System V object, as `ipcs` prints it or with a sign. 0 is none: it is `IPC_PRIVATE`, by which
+/// nobody finds an object again.
 pub fn parse_key(text: &[u8]) -> Option<i32> {
     let number = parse(text)?;
-    (i64::from(i32::MIN)..=u32::MAX.into())
-        .contains(&number)
+    ((i64::from(i32::MIN)..=u32::MAX.into()).contains(&number) && number != 0)
         .then_some(number as i32)
 }
 

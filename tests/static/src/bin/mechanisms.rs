@@ -9,12 +9,12 @@
 
 use core::ffi::CStr;
 
-use linipc_core::fd::BorrowedFd;
 use linipc_core::fifo::{self, End};
 use linipc_core::sysv::msg::{self, Message, Receive, Select, Send};
 use linipc_core::sysv::sem::{self, Op};
 use linipc_core::sysv::{self, Create, Mode};
 use linipc_core::{Errno, io};
+use linipc_static::report::stdout;
 use linipc_static::{Args, entry};
 
 entry!(main);
@@ -32,8 +32,9 @@ fn main(args: Args) -> u8 {
 fn objects(path: &CStr) -> Result<(msg::Id, sem::Id), Errno> {
     let mode = Mode::RUSR | Mode::WUSR;
     match fifo::create(path, mode) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error),
+        // Else the others would be left for nothing.
+        Err(Errno::EXIST) => drop(fifo::identity_at(fifo::CWD, path, fifo::Flags::empty())?),
+        made => made?,
     }
     let key = sysv::ftok(path, b'm')?;
     Ok((
@@ -53,24 +54,24 @@ fn give(path: &CStr) -> Result<(), Errno> {
 
 fn take(path: &CStr) -> Result<(), Errno> {
     let (queue, semaphore) = objects(path)?;
-    sem::op(semaphore, &[Op::new(0, -1)])?;
+    // A stop and a continue end the call too (signal(7)).
+    io::retry_on_intr(|| sem::op(semaphore, &[Op::new(0, -1)]))?;
     let mut message = Message::new(0, [0; 64]);
-    let len = msg::receive(queue, &mut message, Select::Type(1), Receive::empty())?;
-    print(message.text.get(..len))?;
+    let text = msg::receive(queue, &mut message, Select::Type(1), Receive::empty())?;
 
     let reader = fifo::open(path, End::Reader, fifo::Flags::empty())?;
     let mut line = [0; 64];
     let len = io::read(&reader, &mut line)?;
-    print(line.get(..len))?;
 
+    // Before the output, which may fail.
     fifo::unlink(path)?;
     sem::remove(semaphore)?;
-    msg::remove(queue)
+    msg::remove(queue)?;
+    print(message.text.get(..text))?;
+    print(line.get(..len))
 }
 
 fn print(text: Option<&[u8]>) -> Result<(), Errno> {
-    // SAFETY: Whoever started this program left it a standard output, and nothing closes it.
-    let stdout = unsafe { BorrowedFd::borrow_raw(1) };
-    io::write(stdout, text.ok_or(Errno::INVAL)?)?;
+    io::write(stdout(), text.ok_or(Errno::INVAL)?)?;
     Ok(())
 }

@@ -7,12 +7,12 @@
 #![no_std]
 #![no_main]
 
+use linipc_core::posix::Create;
 use linipc_core::posix::mq::{self, Flags};
-use linipc_core::posix::{Create, Mode};
 use linipc_static::memory::bytes;
 use linipc_static::number::{decimal, parse_as};
 use linipc_static::report::{Failure, ended, print};
-use linipc_static::{Args, entry};
+use linipc_static::{Args, entry, queue};
 
 const USAGE: &[u8] = b"posix-queue send NAME PRIORITY TEXT | receive NAME | unlink NAME";
 
@@ -27,9 +27,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let priority = args.bytes(3).and_then(parse_as);
     match (args.bytes(1), priority, args.bytes(4), args.len()) {
         (Some(b"send"), Some(priority), Some(text), 5) => {
-            let create = Create::Open(Mode::RUSR | Mode::WUSR);
-            let queue = mq::open(name, Flags::WRITE, create, None)?;
-            Ok(mq::send(&queue, text, priority, None)?)
+            Ok(queue::send(name, Flags::WRITE, true, priority, text)?)
         }
         (Some(b"receive"), None, None, 3) => {
             let queue = mq::open(name, Flags::READ, Create::No, None)?;

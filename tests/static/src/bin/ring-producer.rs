@@ -1,20 +1,18 @@
 //! Copies standard input into a ring in a memfd: `ring-producer <FILE | ring-consumer >COPY`.
 //!
-//! It writes the path of the memfd to standard output, and waits until somebody has attached, or nobody can read
-//! the path any more. Both are of the same user, and have `/proc`.
+//! It writes the path of the memfd to standard output, and waits until somebody has attached, or, if that is a pipe,
+//! nobody can read the path any more: with `>FILE` it waits for ever. Both are of the same user, and have `/proc`.
 
 #![no_std]
 #![no_main]
 
-use linipc_core::Errno;
-use linipc_core::event::poll::{PollFd, PollFlags, Timespec, poll};
 use linipc_core::fd::AsRawFd;
 use linipc_core::io::{self, IoSlice};
 use linipc_core::ring::spsc::Producer;
 use linipc_core::ring::{self, Kind, Peers, Trusted, Wait};
 use linipc_static::number::decimal;
 use linipc_static::report::{Failure, ended, stdin, stdout};
-use linipc_static::{Args, entry};
+use linipc_static::{Args, entry, peer};
 use rustix::process::getpid;
 
 /// The longest message.
@@ -44,17 +42,7 @@ fn run(args: Args) -> Result<(), Failure> {
         IoSlice::new(decimal(number.into(), &mut more_digits)),
     ];
     io::writev(stdout(), &path)?;
-    while ring.peers() == Peers::None {
-        let mut reader = [PollFd::from_borrowed_fd(stdout(), PollFlags::empty())];
-        let a_while = Timespec {
-            tv_sec: 0,
-            tv_nsec: 10_000_000,
-        };
-        // A pipe tells that nobody has its other end any more.
-        if poll(&mut reader, Some(&a_while))? > 0 {
-            return Err(Failure::Errno(Errno::PIPE));
-        }
-    }
+    peer::wait(stdout(), || ring.peers() == Peers::None)?;
     loop {
         ring.wait(BYTES, Wait::SLEEP)?;
         let mut claim = ring.try_claim(BYTES)?;

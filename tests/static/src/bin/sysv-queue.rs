@@ -11,6 +11,7 @@ use linipc_core::sysv::msg::{self, Message, Receive, Select, Send};
 use linipc_core::sysv::{Create, Key, Mode};
 use linipc_static::memory::words;
 use linipc_static::number::{parse_as, parse_key};
+use linipc_static::queue::message;
 use linipc_static::report::{Failure, ended, print};
 use linipc_static::{Args, entry};
 
@@ -28,16 +29,8 @@ fn run(args: Args) -> Result<(), Failure> {
     let kind = args.bytes(3).and_then(parse_as);
     match (args.bytes(1), kind, args.bytes(4), args.len()) {
         (Some(b"send"), Some(kind), Some(text), 5) => {
-            let mode = Mode::RUSR | Mode::WUSR;
-            let queue = msg::get(key, Create::Open(mode))?;
-            let words = words(Message::words(text.len()))?;
-            let message = Message::from_words(words, text.len()).ok_or(Failure::Usage)?;
-            message.kind = kind;
-            message
-                .text
-                .iter_mut()
-                .zip(text)
-                .for_each(|(to, from)| *to = *from);
+            let message = message(kind, text)?;
+            let queue = msg::get(key, Create::Open(Mode::RUSR | Mode::WUSR))?;
             Ok(msg::send(queue, message, Send::empty())?)
         }
         (Some(b"receive"), Some(kind), None, 4) => {

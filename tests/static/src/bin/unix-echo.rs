@@ -1,6 +1,7 @@
 //! An echo over a Unix socket: what comes back are the bytes and the descriptor.
 //!
-//! - `unix-echo serve PATH`: sends each packet back with its descriptor, if it has one, until it is killed.
+//! - `unix-echo serve PATH`: sends each packet back with its descriptor, if it has one, until it is killed;
+//!   the socket is left then.
 //! - `unix-echo send PATH TEXT`: sends the text with its standard output; writes the text that comes back
 //!   into the descriptor that comes back.
 
@@ -27,7 +28,8 @@ entry!(main);
 fn main(args: Args) -> u8 {
     let done = match (args.bytes(1), args.get(2), args.bytes(3), args.len()) {
         (Some(b"serve"), Some(path), None, 3) => serve(path),
-        (Some(b"send"), Some(path), Some(text), 4) => send(path, text),
+        // An empty packet is the end.
+        (Some(b"send"), Some(path), Some(text @ [_, ..]), 4) => send(path, text),
         _ => return wrong(USAGE),
     };
     match done {
@@ -42,7 +44,7 @@ fn serve(path: &CStr) -> Result<(), Errno> {
     listen(&listener, 16)?;
     loop {
         let client = accept(&listener)?;
-        // What one client does wrong is not the next one's trouble.
+        // One client at a time: the next one waits for a silent one, but an error is not its trouble.
         let _ = echo(&client);
     }
 }
@@ -60,6 +62,9 @@ fn echo(client: impl AsFd) -> Result<(), Errno> {
 }
 
 fn send(path: &CStr, text: &[u8]) -> Result<(), Errno> {
+    if text.len() > BYTES {
+        return Err(Errno::MSGSIZE);
+    }
     let socket = unix::socket(SocketType::SEQPACKET)?;
     connect(&socket, &unix::path(path)?)?;
     transmit(socket.as_fd(), text, Some(stdout()))?;
@@ -93,12 +98,14 @@ fn receive<'b>(
 ) -> Result<(&'b [u8], Option<OwnedFd>), Errno> {
     let mut control = [0; cmsg::space_fds(1)];
     let data = &mut [IoSliceMut::new(bytes)];
-    let received = cmsg::recvmsg(socket, data, &mut control, RecvFlags::empty()).map_err(errno)?;
+    let received = cmsg::recvmsg(socket, data, &mut control, RecvFlags::TRUNC).map_err(errno)?;
     let mut fd = None;
     for message in received.control {
         if let Message::Rights(mut fds) = message {
             fd = fds.next();
         }
     }
-    Ok((bytes.get(..received.bytes).unwrap_or_default(), fd))
+    // There may have been more than fit.
+    let bytes = bytes.get(..received.bytes).ok_or(Errno::MSGSIZE)?;
+    Ok((bytes, fd))
 }

@@ -37,8 +37,10 @@ pub fn mkfifo(args: Args) -> Result<(), Failure> {
 
 /// util-linux's exit codes.
 const LOCKED: u8 = 1;
+const WRONG_DATA: u8 = 65;
 const NO_INPUT: u8 = 66;
 const UNAVAILABLE: u8 = 69;
+const SYSTEM: u8 = 71;
 
 /// Locks a file and executes a command, which has the lock for as long as it, or whoever inherits its
 /// descriptors, runs; or locks a descriptor that was inherited.
@@ -55,9 +57,11 @@ pub fn flock(args: Args) -> Result<(), Failure> {
     };
     let file = args.get(0).ok_or(Failure::Usage)?;
     if args.len() == 1 {
-        let number: u16 = parse_as(file.to_bytes()).ok_or(Failure::Usage)?;
+        let number: u32 = parse_as(file.to_bytes()).ok_or(Failure::Usage)?;
+        // Without the highest bit it is no descriptor that anybody can have, either.
+        let number = number.min(i32::MAX as u32) as i32;
         // SAFETY: If whoever started us left nothing open there, the call fails.
-        let fd = unsafe { BorrowedFd::borrow_raw(number.into()) };
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
         return lock(fd, kind);
     }
     let is_shell = args.bytes(1) == Some(b"-c");
@@ -89,6 +93,7 @@ fn open(file: &CStr) -> Result<linipc_core::fd::OwnedFd, Errno> {
 fn lock(fd: impl linipc_core::fd::AsFd, kind: FlockOperation) -> Result<(), Failure> {
     match lock::flock(fd, kind) {
         Err(Errno::AGAIN) => Err(Failure::Silent(LOCKED)),
-        done => Ok(done?),
+        Err(errno @ (Errno::NOLCK | Errno::NOMEM)) => Err(Failure::Code(SYSTEM, errno)),
+        done => done.map_err(|errno| Failure::Code(WRONG_DATA, errno)),
     }
 }

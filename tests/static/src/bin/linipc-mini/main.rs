@@ -4,8 +4,9 @@
 //! says what there is. What is received is printed as it came, without a line end of its own.
 //!
 //! Exit codes: 0 done; 1 not now (`-n`); 2 the kernel refused, and standard error says what; 64 wrong
-//! arguments. `flock` has those of util-linux: 1 locked by others (`-n`), 66 the file cannot be opened, 69
-//! the command cannot be executed, else the command's own.
+//! arguments. `flock` has those of util-linux: 1 locked by others (`-n`), 65 the lock is refused (no such
+//! descriptor), 66 the file cannot be opened, 69 the command cannot be executed, 71 the system has no more
+//! locks, else the command's own. 2 also if a standard descriptor is closed.
 
 #![no_std]
 #![no_main]
@@ -35,7 +36,7 @@ const APPLETS: [Applet; 8] = [
     },
     Applet {
         name: "flock",
-        usage: "flock [-sxun] FILE COMMAND [ARGUMENT...] | FILE -c COMMAND | DESCRIPTOR",
+        usage: "flock [-sexun] FILE COMMAND [ARGUMENT...] | FILE -c COMMAND | DESCRIPTOR",
         run: files::flock,
     },
     Applet {

@@ -3,6 +3,13 @@
 use linipc_static::Args;
 use linipc_static::report::Failure;
 
+/// What a lock of `flock` is: the last one counts.
+const LOCKS: u32 = bit(b's') | bit(b'x') | bit(b'e') | bit(b'u');
+
+const fn bit(letter: u8) -> u32 {
+    1 << (letter % 32)
+}
+
 /// The options of a call, and the arguments behind them.
 pub struct Options {
     /// A bit for each small letter.
@@ -28,8 +35,12 @@ impl Options {
             while let [letter, rest @ ..] = group {
                 group = rest;
                 let place = known.iter().position(|known| known == letter);
-                let place = place.ok_or(Failure::Usage)?;
-                letters |= 1 << (letter % 32);
+                let place = place.filter(|_| *letter != b':').ok_or(Failure::Usage)?;
+                let bit = bit(*letter);
+                if LOCKS & bit != 0 {
+                    letters &= !LOCKS;
+                }
+                letters |= bit;
                 if known.get(place + 1) != Some(&b':') {
                     continue;
                 }
@@ -51,6 +62,6 @@ impl Options {
 
     /// Whether this letter is among them.
     pub fn has(&self, letter: u8) -> bool {
-        self.letters & 1 << (letter % 32) != 0
+        self.letters & bit(letter) != 0
     }
 }

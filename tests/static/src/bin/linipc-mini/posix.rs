@@ -1,15 +1,18 @@
 //! POSIX message queues.
 
 use linipc_core::Errno;
+use linipc_core::posix::Create;
 use linipc_core::posix::mq::{self, Flags};
-use linipc_core::posix::{Create, Mode};
-use linipc_static::Args;
 use linipc_static::memory::bytes;
 use linipc_static::number::parse_as;
 use linipc_static::report::{Failure, print};
+use linipc_static::{Args, queue};
 
 use crate::options::Options;
 use crate::sysv::{not_now, text};
+
+/// `HARD_MSGSIZEMAX`: no queue takes longer messages.
+const LONGEST: usize = 1 << 24;
 
 /// Sends a text, or what standard input has, with a priority (0). `-c` makes the queue if there is none.
 pub fn mq_send(args: Args) -> Result<(), Failure> {
@@ -17,18 +20,13 @@ pub fn mq_send(args: Args) -> Result<(), Failure> {
     let args = options.args;
     let priority = options.value.map_or(Some(0), parse_as);
     let priority = priority.ok_or(Failure::Usage)?;
-    let create = match options.has(b'c') {
-        true => Create::Open(Mode::RUSR | Mode::WUSR),
-        false => Create::No,
-    };
     let flags = Flags::WRITE | waiting(&options);
     let (Some(name), 1..=2) = (args.get(0), args.len()) else {
         return Err(Failure::Usage);
     };
-    let queue = mq::open(name, flags, create, None)?;
-    let room = bytes(mq::getattr(&queue)?.capacity.message_bytes + 1)?;
-    let text = text(args, room)?;
-    not_now(mq::send(&queue, text, priority, None), Errno::AGAIN)
+    let text = text(args, LONGEST)?;
+    let sent = queue::send(name, flags, options.has(b'c'), priority, text);
+    not_now(sent, Errno::AGAIN)
 }
 
 /// Receives a message and prints it. `-r` removes the queue instead.

@@ -7,16 +7,16 @@ use linipc_core::fd::OwnedFd;
 use linipc_core::fifo::unlink;
 use linipc_core::io::{self, IoSlice, IoSliceMut};
 use linipc_core::ring::spsc::{Consumer, Producer};
-use linipc_core::ring::{self, Error, Kind, Wait};
+use linipc_core::ring::{self, Error, Kind, Peers, Wait};
 use linipc_core::socket::cmsg::{self, Control, Message};
 use linipc_core::socket::{RecvFlags, SendFlags, SocketType, accept, bind, connect, listen, unix};
-use linipc_static::Args;
 use linipc_static::report::{Failure, errno, print, stdin};
+use linipc_static::{Args, peer};
 
 use crate::options::Options;
 
 /// Copies a ring to standard output, or with `-l` makes one, listens at the socket for somebody to take
-/// it, and copies standard input into it.
+/// it, and copies standard input into it. Who is killed while it listens leaves the socket.
 pub fn ring_cat(args: Args) -> Result<(), Failure> {
     let options = Options::read(args, b"l")?;
     let args = options.args;
@@ -31,11 +31,12 @@ pub fn ring_cat(args: Args) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// Those of [`offer`] and of the ring: the consumer has left, or has died.
+/// Those of [`offer`] and of the ring: the consumer has not attached, has left, or has died.
 fn produce(path: &CStr) -> Result<(), Failure> {
     let fd = ring::create_memfd(c"ring", Kind::Spsc, 1 << 16)?;
     let mut ring = Producer::attach(ring::map(&fd)?)?;
-    offer(path, fd)?;
+    let peer = offer(path, fd)?;
+    peer::wait(peer, || ring.peers() == Peers::None)?;
     let mut bytes = [0; 4096];
     loop {
         let len = io::read(stdin(), &mut bytes)?;
@@ -50,9 +51,13 @@ fn produce(path: &CStr) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// Those of [`fetch`] and of the ring: the producer has died.
+/// `NOENT`, `CONNREFUSED`: nobody does. Those of [`fetch`] and of the ring: the producer has died.
 fn consume(path: &CStr) -> Result<(), Failure> {
-    let mut ring = Consumer::attach(ring::map(&fetch(path)?)?)?;
+    let socket = unix::socket(SocketType::SEQPACKET)?;
+    connect(&socket, &unix::path(path)?)?;
+    let mut ring = Consumer::attach(ring::map(&fetch(&socket)?)?)?;
+    // The producer waits for one of both.
+    drop(socket);
     let mut bytes = [0; 4096];
     loop {
         match ring.pop(&mut bytes, Wait::SPIN_THEN_SLEEP) {
@@ -63,42 +68,41 @@ fn consume(path: &CStr) -> Result<(), Failure> {
     }
 }
 
-/// Gives the descriptor to the first who connects to `path`, which exists as long as that takes.
+/// Gives the descriptor to the first who connects to `path`, which exists as long as that takes; gives the connection.
 ///
 /// # Errors
 ///
 /// `ADDRINUSE`: there is such a file. Those of the calls on sockets.
 #[inline(never)]
-fn offer(path: &CStr, fd: OwnedFd) -> Result<(), Errno> {
+fn offer(path: &CStr, fd: OwnedFd) -> Result<OwnedFd, Errno> {
     let listener = unix::socket(SocketType::SEQPACKET)?;
     bind(&listener, &unix::path(path)?)?;
     let peer = listen(&listener, 1).and_then(|()| accept(&listener));
     unlink(path)?;
+    let peer = peer?;
     let fds = [fd];
     let mut control = [0; cmsg::space_fds(1)];
     let mut control = Control::new(&mut control);
     control.push_fds(&fds)?;
     cmsg::sendmsg(
-        peer?,
+        &peer,
         &[IoSlice::new(b"ring")],
         &control,
         SendFlags::NOSIGNAL,
     )?;
-    Ok(())
+    Ok(peer)
 }
 
-/// Takes the descriptor that somebody offers at `path`.
+/// Takes the descriptor that somebody sends.
 ///
 /// # Errors
 ///
-/// `NOENT`, `CONNREFUSED`: nobody does. Those of the calls on sockets.
+/// Nobody does. Those of recvmsg(2).
 #[inline(never)]
-fn fetch(path: &CStr) -> Result<OwnedFd, Failure> {
-    let socket = unix::socket(SocketType::SEQPACKET)?;
-    connect(&socket, &unix::path(path)?)?;
+fn fetch(socket: &OwnedFd) -> Result<OwnedFd, Failure> {
     let (mut text, mut control) = ([0; 4], [0; cmsg::space_fds(1)]);
     let text = &mut [IoSliceMut::new(&mut text)];
-    let received = cmsg::recvmsg(&socket, text, &mut control, RecvFlags::empty());
+    let received = cmsg::recvmsg(socket, text, &mut control, RecvFlags::empty());
     for message in received.map_err(errno)?.control {
         if let Message::Rights(mut fds) = message {
             return fds.next().ok_or(Failure::Errno(Errno::BADF));

@@ -8,6 +8,7 @@ use linipc_core::sysv::{Create, Key, Mode};
 use linipc_static::Args;
 use linipc_static::memory::{bytes, words};
 use linipc_static::number::{parse_as, parse_key};
+use linipc_static::queue::message;
 use linipc_static::report::{Failure, print, stdin};
 
 use crate::options::Options;
@@ -18,40 +19,50 @@ const OPERATIONS: usize = 32;
 const MINE: Create = Create::Open(Mode::RUSR.union(Mode::WUSR));
 
 /// Does operations on semaphores, all at once: `+1` adds, `-1` takes, `0` waits for zero; `2:-1` takes
-/// from number 2 of the set. `-c` makes a set of so many if there is none. `-r` removes the set instead.
+/// from number 2 of the set. `-c` makes a set of so many if there is none, and then takes numbers of such a
+/// set only. `-r` removes the set instead.
 pub fn semop(args: Args) -> Result<(), Failure> {
     let options = Options::read(args, b"nrc:")?;
     let (args, remove) = (options.args, options.has(b'r'));
-    let count: Option<u16> = options.value.map_or(Some(0), parse_as);
-    let count = count.ok_or(Failure::Usage)?;
     let key = key(args)?;
+    let (count, create): (u16, _) = match options.value {
+        Some(_) if remove => return Err(Failure::Usage),
+        Some(count) => (parse_as(count).ok_or(Failure::Usage)?, MINE),
+        None => (0, Create::No),
+    };
     let mut ops = [Op::new(0, 0); OPERATIONS];
+    let mut is_in_set = true;
     for (index, place) in ops.iter_mut().enumerate().take(args.len() - 1) {
         let op = args.bytes(index + 1).and_then(operation);
-        *place = op.ok_or(Failure::Usage)?;
+        let (number, op) = op.ok_or(Failure::Usage)?;
+        is_in_set &= create == Create::No || number < count;
+        *place = Op::new(number, op);
         if options.has(b'n') {
             *place = place.nowait();
         }
     }
-    let ops = ops.get(..args.len() - 1).ok_or(Failure::Usage)?;
+    let ops = ops.get(..args.len() - 1).ok_or(Errno::TOOBIG)?;
     if remove != ops.is_empty() {
         return Err(Failure::Usage);
     }
-    let create = if count > 0 { MINE } else { Create::No };
+    if !is_in_set {
+        return Err(Failure::Errno(Errno::FBIG));
+    }
     let set = sem::get(key, count.into(), create)?;
     match remove {
         true => Ok(sem::remove(set)?),
-        false => not_now(sem::op(set, ops), Errno::AGAIN),
+        // A stop and a continue end the call too (signal(7)).
+        false => not_now(io::retry_on_intr(|| sem::op(set, ops)), Errno::AGAIN),
     }
 }
 
 /// `OPERATION` or `NUMBER:OPERATION`.
-fn operation(text: &[u8]) -> Option<Op> {
+fn operation(text: &[u8]) -> Option<(u16, i16)> {
     let (number, op) = match text.iter().position(|byte| *byte == b':') {
         Some(colon) => (parse_as(text.get(..colon)?)?, text.get(colon + 1..)?),
         None => (0, text),
     };
-    Some(Op::new(number, parse_as(op)?))
+    Some((number, parse_as(op)?))
 }
 
 /// Sends a text, or what standard input has, as a message of a type (1). `-c` makes the queue if there is
@@ -72,24 +83,22 @@ pub fn msgsnd(args: Args) -> Result<(), Failure> {
     let (key, 1..=2) = (key(args)?, args.len()) else {
         return Err(Failure::Usage);
     };
+    let message = message(kind, text(args, msg::limits()?.message_bytes)?)?;
     let queue = msg::get(key, create)?;
-    let text = text(args, bytes(msg::limits()?.message_bytes + 1)?)?;
-    let words = words(Message::words(text.len()))?;
-    let message = Message::from_words(words, text.len()).ok_or(Errno::NOMEM)?;
-    message.kind = kind;
-    let bytes = message.text.iter_mut().zip(text);
-    bytes.for_each(|(to, from)| *to = *from);
     not_now(msg::send(queue, message, flags), Errno::AGAIN)
 }
 
-/// Receives a message of a type (0: of any) and prints it. `-r` removes the queue instead.
+/// Receives a message of a type (0: of any; -5: of the lowest up to 5) and prints it. `-r` removes the queue
+/// instead.
 pub fn msgrcv(args: Args) -> Result<(), Failure> {
     let options = Options::read(args, b"nrt:")?;
     let args = options.args;
     let kind = options.value.map_or(Some(0), parse_as);
-    let select = match kind.ok_or(Failure::Usage)? {
+    let kind = kind.ok_or(Failure::Usage)?;
+    let select = match kind {
         0 => Select::First,
-        kind => Select::Type(kind),
+        1.. => Select::Type(kind),
+        ..0 => Select::UpTo(kind.saturating_neg()),
     };
     let flags = match options.has(b'n') {
         true => Receive::NOWAIT,
@@ -115,11 +124,12 @@ fn key(args: Args) -> Result<Key, Failure> {
     Ok(Key::new(key))
 }
 
-/// The second argument, or else all of standard input that fits into `room`.
-pub fn text(args: Args, room: &'static mut [u8]) -> Result<&'static [u8], Failure> {
+/// The second argument, or else standard input, of which a byte more than `most` shows that it is too long.
+pub fn text(args: Args, most: usize) -> Result<&'static [u8], Errno> {
     if let Some(text) = args.bytes(1) {
         return Ok(text);
     }
+    let room = bytes(most + 1)?;
     let mut len = 0;
     while let Some(rest @ [_, ..]) = room.get_mut(len..) {
         match io::read(stdin(), rest)? {
