@@ -71,7 +71,7 @@ pub fn checked(args: Args, main: fn(Args) -> u8) -> u8 {
         // SAFETY: If nothing is open there, the call fails.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         if io::fcntl_getfd(fd).is_err() {
-            complain(b"a standard descriptor is closed", b"", b"");
+            complain(b"no descriptor 0, 1 or 2", b"", b"");
             return FAILED;
         }
     }

@@ -40,10 +40,10 @@ fn main(args: Args) -> u8 {
 
 fn run(args: Args) -> Result<(), Failure> {
     let name = args.get(2).ok_or(Failure::Usage)?;
-    let count = args.bytes(3).and_then(parse_as).filter(|count| *count > 0);
+    let count = args.bytes(3).and_then(parse_as);
     match (args.bytes(1), count, args.len()) {
         (Some(b"make"), None, 3) => make(name),
-        (Some(b"add"), Some(count), 4) => add(name, count, false),
+        (Some(b"add"), Some(count @ 1..), 4) => add(name, count, false),
         (Some(b"hold"), None, 3) => add(name, 1, true),
         (Some(b"unlink"), None, 3) => Ok(shm::unlink(name)?),
         _ => Err(Failure::Usage),
