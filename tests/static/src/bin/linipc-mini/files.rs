@@ -58,7 +58,7 @@ pub fn flock(args: Args) -> Result<(), Failure> {
     let file = args.get(0).ok_or(Failure::Usage)?;
     if args.len() == 1 {
         let number: u32 = parse_as(file.to_bytes()).ok_or(Failure::Usage)?;
-        // Without the highest bit it is no descriptor that anybody can have, either.
+        // A larger one nobody can have open either.
         let number = number.min(i32::MAX as u32) as i32;
         // SAFETY: If whoever started us left nothing open there, the call fails.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
