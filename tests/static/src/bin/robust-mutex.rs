@@ -97,6 +97,7 @@ fn register() -> Result<Thread, Failure> {
     })
 }
 
+#[inline(never)]
 fn lock(mutex: &Mutex, thread: Thread) -> Result<Guard<'_>, Failure> {
     match mutex.lock(thread) {
         Ok(guard) => Ok(guard),
