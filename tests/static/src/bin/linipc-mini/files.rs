@@ -57,9 +57,8 @@ pub fn flock(args: Args) -> Result<(), Failure> {
     };
     let file = args.get(0).ok_or(Failure::Usage)?;
     if args.len() == 1 {
-        let number: u32 = parse_as(file.to_bytes()).ok_or(Failure::Usage)?;
-        // A larger one nobody can have open either.
-        let number = number.min(i32::MAX as u32) as i32;
+        let number = parse_as(file.to_bytes()).filter(|number| *number >= 0);
+        let number = number.ok_or(Failure::Usage)?;
         // SAFETY: If whoever started us left nothing open there, the call fails.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         return lock(fd, kind);

@@ -56,7 +56,7 @@ fn consume(path: &CStr) -> Result<(), Failure> {
     let socket = unix::socket(SocketType::SEQPACKET)?;
     connect(&socket, &unix::path(path)?)?;
     let mut ring = Consumer::attach(ring::map(&fetch(&socket)?)?)?;
-    // The producer waits for one of both.
+    // A connection that ends before is, to the producer, that of one who will not come.
     drop(socket);
     let mut bytes = [0; 4096];
     loop {
