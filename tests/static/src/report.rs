@@ -135,7 +135,7 @@ pub fn complain(first: &[u8], second: &[u8], third: &[u8]) {
 
 /// Standard input.
 pub fn stdin() -> BorrowedFd<'static> {
-    // SAFETY: It is open (`checked`), and the programs do not close it.
+    // SAFETY: It is open (`checked`; `init` opens it), and the programs do not close it.
     unsafe { BorrowedFd::borrow_raw(0) }
 }
 
