@@ -57,8 +57,9 @@ pub fn flock(args: Args) -> Result<(), Failure> {
     };
     let file = args.get(0).ok_or(Failure::Usage)?;
     if args.len() == 1 {
-        let number = parse_as(file.to_bytes()).filter(|number| *number >= 0);
-        let number = number.ok_or(Failure::Usage)?;
+        let number: u32 = parse_as(file.to_bytes()).ok_or(Failure::Usage)?;
+        // Nobody has a larger one open; of -1 `borrow_raw` would panic.
+        let number = number.min(i32::MAX as u32) as i32;
         // SAFETY: If whoever started us left nothing open there, the call fails.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         return lock(fd, kind);
