@@ -145,7 +145,7 @@ impl Desk {
 
 /// Has two processes do `events` things and more with a ring, and judges what they said.
 fn compare<R: Ring>(fd: &OwnedFd, capacity: u64, events: u64) {
-    let events = events / SLOWNESS as u64;
+    let events = events / SLOWNESS.pow(2) as u64;
     let mut random = Random(seed());
     let memory = ring::map(fd).unwrap();
     let desk = Desk::new();

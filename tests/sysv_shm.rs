@@ -193,7 +193,11 @@ fn what_is_written_at_a_chosen_address_another_process_reads() {
             Segment::private(PAGE).unwrap(),
             Segment::private(PAGE).unwrap(),
         );
-        let start = NonNull::new(first.attach().unwrap().as_ptr()).unwrap();
+        // Where there is room, and a segment may be: SHMLBA is four pages on arm, else one.
+        let room = Segment::private(8 * PAGE).unwrap().attach().unwrap();
+        let start = room.as_ptr().map_addr(|at| at.next_multiple_of(4 * PAGE));
+        let start = NonNull::new(start).unwrap();
+        drop(room);
         let within = start.map_addr(|address| address.checked_add(5).unwrap());
         let refused = first.attach_with(Some(within), Attach::empty());
         assert_eq!(

@@ -215,12 +215,12 @@ impl Thread {
     }
 
     fn with(list: *const robust_list_head) -> Result<Self, Error> {
-        let process = Process::current()?;
+        let mark = Process::mark()?;
         let id = rustix::thread::gettid().as_raw_nonzero().get();
         // INVARIANT: `list` is of this thread, which the callers know.
         Ok(Self {
             list,
-            who: u64::from(id.unsigned_abs()) | u64::from(process.mark()) << 32,
+            who: u64::from(id.unsigned_abs()) | u64::from(mark) << 32,
         })
     }
 

@@ -3,27 +3,26 @@
 
 use std::env;
 
+/// For the linker. What is only read lies beside the code: a segment less.
+const SMALL: [&str; 5] = [
+    "--build-id=none",
+    "--no-eh-frame-hdr",
+    "-znorelro",
+    "--no-rosegment",
+    "-Tdiscard.ld",
+];
+
 fn main() {
     println!("cargo::rerun-if-env-changed=LINIPC_BARE_LINKER");
     println!("cargo::rerun-if-changed=discard.ld");
-    let bare = env::var_os("LINIPC_BARE_LINKER").is_some();
-    let arguments: &[&str] = if bare {
-        &["-static", "--no-dynamic-linker", "--gc-sections"]
-    } else {
-        &[
-            "-nostartfiles",
-            "-nostdlib",
-            "-static",
-            "-no-pie",
-            "-Wl,--build-id=none",
-            "-Wl,--no-eh-frame-hdr",
-            "-Wl,-z,norelro",
-            // What is only read lies beside the code: a segment less.
-            "-Wl,--no-rosegment",
-            "-Wl,-Tdiscard.ld",
-        ]
+    let (first, prefix): (&[&str], _) = match env::var_os("LINIPC_BARE_LINKER") {
+        Some(_) => (&["-static", "--no-dynamic-linker", "--gc-sections"], ""),
+        None => (&["-nostartfiles", "-nostdlib", "-static", "-no-pie"], "-Wl,"),
     };
-    for argument in arguments {
+    for argument in first {
         println!("cargo::rustc-link-arg-bins={argument}");
+    }
+    for argument in SMALL {
+        println!("cargo::rustc-link-arg-bins={prefix}{argument}");
     }
 }

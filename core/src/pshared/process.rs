@@ -34,13 +34,16 @@ pub struct Process {
 struct Page {
     /// Of the process that has the page, or 0.
     identity: AtomicU64,
-    /// [`mark_of`] it, or 0.
+    /// [`Process::mark`], or 0.
     mark: AtomicU32,
     /// Whether heavy fences do not reach this process.
     is_unreached: AtomicBool,
 }
 
 static PAGE: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
+
+/// The highest mark of this process and of those from which it was forked, whose memory it has.
+static MARKS: AtomicU32 = AtomicU32::new(0);
 
 impl Process {
     /// This process. The first call makes some system calls, further ones none.
@@ -55,10 +58,8 @@ impl Process {
         let mut identity = page.identity.load(Ordering::Acquire);
         if identity == 0 {
             identity = identity::me()?;
-            page.is_unreached
-                .store(!sync::register(), Ordering::Relaxed);
-            page.mark.store(mark_of(identity), Ordering::Relaxed);
-            // Release: who finds the identity finds the mark, and whether heavy fences reach it.
+            page.mark();
+            // Release: who finds the identity finds whether heavy fences reach this process.
             page.identity.store(identity, Ordering::Release);
         }
         Ok(Self { identity, page })
@@ -71,9 +72,14 @@ impl Process {
         self.page.identity.load(Ordering::Relaxed) != self.identity
     }
 
-    /// What is different in this process's parent and children.
-    pub(crate) fn mark(&self) -> u32 {
-        mark_of(self.identity)
+    /// A number that no process has from which this one was forked: by it the tokens that this one has
+    /// from them are told from its own.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Process::current`].
+    pub(crate) fn mark() -> Result<u32, Errno> {
+        page().map(Page::mark)
     }
 
     /// The page of the process that made a mark, and of its children. Who has a mark knows that there is one.
@@ -115,6 +121,29 @@ impl Process {
 }
 
 impl Page {
+    /// [`Process::mark`], made at the first call.
+    fn mark(&self) -> u32 {
+        // Acquire: of the exchange below.
+        let mark = self.mark.load(Ordering::Acquire);
+        if mark != 0 {
+            return mark;
+        }
+        // Relaxed: the exchange publishes it.
+        self.is_unreached
+            .store(!sync::register(), Ordering::Relaxed);
+        // Relaxed: what matters is that it is above the numbers that were copied with this process's memory.
+        let new = MARKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        // Release: who finds the mark finds whether heavy fences reach this process. Acquire: of this very
+        // store, by another thread.
+        match self
+            .mark
+            .compare_exchange(0, new, Ordering::Release, Ordering::Acquire)
+        {
+            Ok(_) => new,
+            Err(mark) => mark,
+        }
+    }
+
     #[inline(always)]
     fn light_fence(&self) {
         sync::light_fence();
@@ -123,14 +152,6 @@ impl Page {
             fence(Ordering::SeqCst);
         }
     }
-}
-
-/// All of the process id, and ten bits that all else has a part in: namespace and start time tell a
-/// process from a child that has the same id in a namespace of its own.
-fn mark_of(identity: u64) -> u32 {
-    const ID: u32 = 42;
-    let rest = (identity << (64 - ID)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
-    ((identity >> ID) as u32) << 10 | rest as u32
 }
 
 /// The page, which is mapped for good.

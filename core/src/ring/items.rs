@@ -67,7 +67,7 @@ use super::end::{Side, Slot};
 use super::wait::{self, End, Waiter};
 use super::{
     AttachError, Counters, Error, Header, Kind, MAX_CAPACITY, MIN_CAPACITY, Memory, Peers,
-    Progress, Ring, Trust, Wait, format, map, nearest_power_of_two, sealed_memfd,
+    Progress, Ring, Trust, Wait, format, nearest_power_of_two, sealed_memfd,
 };
 use crate::fd::OwnedFd;
 use crate::shared::variable::Plain;
@@ -134,9 +134,8 @@ pub fn create<T: Plain>(memory: impl Memory, capacity: u64) -> Result<(), Attach
 /// - [`AttachError::Capacity`]: as of [`len`].
 /// - [`AttachError::System`]: as of [`create_memfd`](super::create_memfd).
 pub fn create_memfd<T: Plain>(name: &CStr, capacity: u64) -> Result<OwnedFd, AttachError> {
-    let fd = sealed_memfd(name, len::<T>(capacity)?)?;
-    create::<T>(map(&fd)?, capacity)?;
-    Ok(fd)
+    let len = len::<T>(capacity)?;
+    sealed_memfd(name, len, Kind::Items, capacity, size_of::<T>() as u64)
 }
 
 /// The side that writes. It leaves, and so closes, when it is dropped.

@@ -329,14 +329,18 @@ const fn nearest_power_of_two(number: u64, min: u64, max: u64) -> u64 {
 ///   for it.
 /// - [`AttachError::Kind`]: of [`Kind::Items`], which [`items::create`] makes.
 pub fn create(memory: impl Memory, kind: Kind, capacity: u64) -> Result<(), AttachError> {
+    len_of_messages(kind, capacity)?;
+    format(&memory, kind, capacity, 0, capacity)
+}
+
+fn len_of_messages(kind: Kind, capacity: u64) -> Result<usize, AttachError> {
     if kind == Kind::Items {
         return Err(AttachError::Kind {
             found: kind as u32,
             expected: Kind::Spsc as u32,
         });
     }
-    len(capacity)?;
-    format(&memory, kind, capacity, 0, capacity)
+    len(capacity)
 }
 
 /// Writes the header. `size` is the capacity in bytes, a power of two.
@@ -368,14 +372,20 @@ fn format(
     }
     header.producers.clear();
     header.consumers.clear();
+    cells.word(0).store(0, Ordering::Relaxed);
+    describe(header, kind, capacity, item);
+    Ok(())
+}
+
+/// Says in a header of zeros what the ring is.
+fn describe(header: &Header, kind: Kind, capacity: u64, item: u64) {
+    // Relaxed: (M1) publishes them.
     header.version.store(VERSION, Ordering::Relaxed);
     header.kind.store(kind as u32, Ordering::Relaxed);
     header.capacity.store(capacity, Ordering::Relaxed);
     header.item.store(item, Ordering::Relaxed);
-    cells.word(0).store(0, Ordering::Relaxed);
     // (M1) Who sees the magic sees the rest.
     header.magic.store(MAGIC, Ordering::Release);
-    Ok(())
 }
 
 /// A memfd with a ring of messages in it, sealed so that its length stays.
@@ -386,15 +396,24 @@ fn format(
 /// - [`AttachError::System`]: `NOSPC`, `MFILE` and what else [`memfd::create`] and
 ///   [`map::reserve`] say.
 pub fn create_memfd(name: &CStr, kind: Kind, capacity: u64) -> Result<OwnedFd, AttachError> {
-    let fd = sealed_memfd(name, len(capacity)?)?;
-    create(map(&fd)?, kind, capacity)?;
-    Ok(fd)
+    sealed_memfd(name, len_of_messages(kind, capacity)?, kind, capacity, 0)
 }
 
-fn sealed_memfd(name: &CStr, len: usize) -> Result<OwnedFd, AttachError> {
+/// A memfd of zeros but for the header of a ring, sealed.
+fn sealed_memfd(
+    name: &CStr,
+    len: usize,
+    kind: Kind,
+    capacity: u64,
+    item: u64,
+) -> Result<OwnedFd, AttachError> {
     let fd = memfd::create(name, memfd::Flags::empty())?;
     map::reserve(&fd, len as u64)?;
     memfd::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    let memory = map(&fd)?;
+    // SAFETY: `header_of` checks that a header fits, and it is reached by atomics only.
+    let header = unsafe { header_of(&memory)?.as_ref() };
+    describe(header, kind, capacity, item);
     Ok(fd)
 }
 
