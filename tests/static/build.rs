@@ -17,7 +17,10 @@ fn main() {
     println!("cargo::rerun-if-changed=discard.ld");
     let (first, prefix): (&[&str], _) = match env::var_os("LINIPC_BARE_LINKER") {
         Some(_) => (&["-static", "--no-dynamic-linker", "--gc-sections"], ""),
-        None => (&["-nostartfiles", "-nostdlib", "-static", "-no-pie"], "-Wl,"),
+        None => (
+            &["-nostartfiles", "-nostdlib", "-static", "-no-pie"],
+            "-Wl,",
+        ),
     };
     for argument in first {
         println!("cargo::rustc-link-arg-bins={argument}");
