@@ -1,9 +1,10 @@
 //! One instruction of a traced child, which has the code of this process: it was forked, and nothing more.
 //!
-//! ptrace(2) does it, with two exceptions. Where an atomic operation is a loop of a load and a store that
-//! fails if anything came between (aarch64 without LSE, arm, riscv64), a stop comes between, so that loop
-//! would never end: it counts as one instruction, and the child runs through it. And riscv64 has no single
-//! steps at all: the child runs to whatever may come next. It runs to breakpoints.
+//! ptrace(2) does it, with exceptions. Where an atomic operation is a loop of a load and a store that fails
+//! if anything came between (aarch64 without LSE, arm, riscv64), a stop comes between, so that loop would
+//! never end: it counts as one instruction, and the child runs through it. So does a call into the vDSO
+//! there, which begins again when the clock ticks, and it ticks between two steps of an emulated machine.
+//! And riscv64 has no single steps at all: the child runs to whatever may come next. It runs to breakpoints.
 
 use crate::support::Peer;
 
@@ -35,6 +36,9 @@ pub fn step(child: &Peer) -> libc::c_int {
 
 #[cfg(any(target_arch = "aarch64", target_arch = "arm", target_arch = "riscv64"))]
 mod breakpoints {
+    use std::ops::Range;
+    use std::sync::OnceLock;
+
     use super::{Peer, resume};
 
     /// What an instruction is, as far as it matters here.
@@ -63,10 +67,34 @@ mod breakpoints {
         () => 0,
     };
 
+    /// Which of them says where a function returns to.
+    const LINK: usize = match () {
+        () if cfg!(target_arch = "aarch64") => 30,
+        () if cfg!(target_arch = "arm") => 14,
+        () => 1,
+    };
+
+    /// Where the code is that the kernel gives to each process, if there is any.
+    fn vdso() -> Range<usize> {
+        static VDSO: OnceLock<Range<usize>> = OnceLock::new();
+        let find = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            let address = |text| usize::from_str_radix(text, 16).unwrap();
+            Some(address(start)..address(end))
+        };
+        VDSO.get_or_init(|| find().unwrap_or_default()).clone()
+    }
+
     /// Makes the step, unless the kernel can.
     pub(super) fn step(child: &Peer) -> bool {
         let mut registers = registers(child);
-        let pc = registers[PC];
+        let pc = counter(&registers);
+        if vdso().contains(&pc) {
+            run_to(child, &[registers[LINK]]);
+            return true;
+        }
         let (instruction, next) = decode(pc, &registers);
         match instruction {
             LoadExclusive => {
@@ -75,7 +103,7 @@ mod breakpoints {
                     loop {
                         run_to(child, &ends);
                         let now = self::registers(child);
-                        if now[PC] != store || now[failed] == 0 {
+                        if counter(&now) != store || now[failed] == 0 {
                             return true;
                         }
                         // As often as it takes, so that the number of steps is always the same; with the
@@ -112,16 +140,16 @@ mod breakpoints {
         None
     }
 
-    /// Continues the child until it is at one of these.
+    /// Continues the child until it is at one of these. As for a branch, an odd address is of Thumb code.
     fn run_to(child: &Peer, ends: &[usize]) {
-        let breakpoint = breakpoint(&registers(child));
         let poke = |end: usize, is_set: bool| {
             let at = end & !(size_of::<usize>() - 1);
             // SAFETY: The child's code is this process's.
             let mut word = unsafe { *(at as *const [u8; size_of::<usize>()]) };
             let here = at..at + word.len();
             for end in ends.iter().filter(|end| is_set && here.contains(end)) {
-                let start = end - at;
+                let start = (end & !1) - at;
+                let breakpoint = breakpoint(*end);
                 word[start..start + breakpoint.len()].copy_from_slice(breakpoint);
             }
             let word = usize::from_ne_bytes(word);
@@ -132,8 +160,14 @@ mod breakpoints {
         ends.iter().for_each(|end| poke(*end, true));
         resume(child, libc::PTRACE_CONT as _);
         ends.iter().for_each(|end| poke(*end, false));
-        let pc = registers(child)[PC];
+        let pc = counter(&registers(child));
         assert!(ends.contains(&pc), "{pc:#x}, not {ends:#x?}");
+    }
+
+    /// The program counter; of Thumb code it is odd.
+    fn counter(registers: &Registers) -> usize {
+        let is_thumb = cfg!(target_arch = "arm") && registers[16] & 0x20 != 0;
+        registers[PC] | usize::from(is_thumb)
     }
 
     fn registers(child: &Peer) -> Registers {
@@ -168,14 +202,14 @@ mod breakpoints {
     }
 
     #[cfg(target_arch = "aarch64")]
-    fn breakpoint(_: &Registers) -> &'static [u8] {
+    fn breakpoint(_: usize) -> &'static [u8] {
         &[0x00, 0x00, 0x20, 0xd4] // brk #0
     }
 
     /// Instructions that are not defined, which the kernel takes for breakpoints.
     #[cfg(target_arch = "arm")]
-    fn breakpoint(registers: &Registers) -> &'static [u8] {
-        if is_thumb(registers) {
+    fn breakpoint(at: usize) -> &'static [u8] {
+        if at & 1 == 1 {
             &[0x01, 0xde]
         } else {
             &[0xf0, 0x01, 0xf0, 0xe7]
@@ -183,7 +217,7 @@ mod breakpoints {
     }
 
     #[cfg(target_arch = "riscv64")]
-    fn breakpoint(_: &Registers) -> &'static [u8] {
+    fn breakpoint(_: usize) -> &'static [u8] {
         &[0x02, 0x90] // c.ebreak
     }
 
@@ -208,8 +242,8 @@ mod breakpoints {
     }
 
     #[cfg(target_arch = "arm")]
-    fn decode(at: usize, registers: &Registers) -> (Instruction, usize) {
-        if is_thumb(registers) {
+    fn decode(at: usize, _: &Registers) -> (Instruction, usize) {
+        if at & 1 == 1 {
             return decode_thumb(at);
         }
         // SAFETY: The child's code is this process's.
@@ -226,16 +260,12 @@ mod breakpoints {
         (instruction, at + 4)
     }
 
-    /// The C library's code is.
-    #[cfg(target_arch = "arm")]
-    fn is_thumb(registers: &Registers) -> bool {
-        registers[16] & 0x20 != 0
-    }
-
+    /// The same of Thumb code, which the C library's is.
     #[cfg(target_arch = "arm")]
     fn decode_thumb(at: usize) -> (Instruction, usize) {
+        let code = (at & !1) as *const u16;
         // SAFETY: The child's code is this process's.
-        let first = unsafe { *(at as *const u16) };
+        let first = unsafe { *code };
         let branch = |offset: usize| Branch(at.wrapping_add(4).wrapping_add(offset));
         if first < 0xe800 {
             let code = u32::from(first);
@@ -251,7 +281,7 @@ mod breakpoints {
             return (instruction, at + 2);
         }
         // SAFETY: As above, for an instruction of two halfwords.
-        let second = unsafe { *((at + 2) as *const u16) };
+        let second = unsafe { *code.wrapping_add(1) };
         let register = |from: u16| usize::from(second >> from & 15);
         let instruction = match (first >> 4, second >> 4 & 0xff) {
             (0xe85, _) if second & 0xf00 == 0xf00 => LoadExclusive,
