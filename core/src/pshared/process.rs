@@ -131,7 +131,8 @@ impl Page {
         // Relaxed: the exchange publishes it.
         self.is_unreached
             .store(!sync::register(), Ordering::Relaxed);
-        // Relaxed: what matters is that it is above the numbers that were copied with this process's memory.
+        // Relaxed: a child has the parent's tokens from a thread that had made them, so after this increment,
+        // and the number was copied with them (fork(2)): what it adds is above theirs.
         let new = MARKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         // Release: who finds the mark finds whether heavy fences reach this process. Acquire: of this very
         // store, by another thread.

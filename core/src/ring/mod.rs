@@ -411,7 +411,8 @@ fn sealed_memfd(
     map::reserve(&fd, len as u64)?;
     memfd::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     let memory = map(&fd)?;
-    // SAFETY: `header_of` checks that a header fits, and it is reached by atomics only.
+    // SAFETY: `header_of` checks that a header fits into `memory`, which outlives this reference, and it is
+    // reached by atomics only.
     let header = unsafe { header_of(&memory)?.as_ref() };
     describe(header, kind, capacity, item);
     Ok(fd)
